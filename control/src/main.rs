@@ -1,0 +1,2 @@
+//! The guestway binary.
+fn main() {}

@@ -1,0 +1,64 @@
+//! Small numbers by which tables and records name each other.
+//!
+//! Control hands them out densely and never reuses one before every worker has passed a quiescent
+//! point, so a worker may hold one for the length of a burst without a check.
+
+/// A port: index into each worker's port records. At most [`PortId::LIMIT`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct PortId(pub u16);
+
+impl PortId {
+    /// No port.
+    pub const NONE: PortId = PortId(u16::MAX);
+    /// One more than the highest port number, ports of all kinds together.
+    pub const LIMIT: usize = 4096;
+
+    /// As an index.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// A guest's network card: index into counters and buckets. At most [`AdapterId::LIMIT`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct AdapterId(pub u32);
+
+impl AdapterId {
+    /// No adapter: the frame belongs to an uplink, the host port or nobody.
+    pub const NONE: AdapterId = AdapterId(u32::MAX);
+    /// One more than the highest adapter number.
+    pub const LIMIT: usize = 65_536;
+
+    /// As an index.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A virtual network. At most [`NetworkId::LIMIT`]; stable for the life of the network.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct NetworkId(pub u16);
+
+impl NetworkId {
+    /// One more than the highest network number.
+    pub const LIMIT: usize = 4096;
+
+    /// As an index.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// A row of the adjacency table. 0 is reserved: a FIB cell of 0 means "the default route".
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct AdjacencyId(pub u32);
+
+impl AdjacencyId {
+    /// In a FIB cell: nothing more specific than the default route.
+    pub const DEFAULT: AdjacencyId = AdjacencyId(0);
+
+    /// As an index.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}

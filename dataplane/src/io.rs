@@ -1,0 +1,34 @@
+//! What a worker needs of a port's queues, whatever kind of port it is.
+//!
+//! A queue handle is owned by exactly one worker and every call takes `&mut self`: that is the
+//! thread rule. Work moves between workers by moving handles (see `worker`), never by a lock.
+
+use crate::frame::{Burst, Frame, FramePool};
+
+/// One receive queue of a port.
+pub trait RxQueue: Send {
+    /// The frames it delivers.
+    type Frame: Frame;
+    /// Adds what has arrived to `into`, up to its room; returns how many. Never waits.
+    fn rx(&mut self, into: &mut Burst<Self::Frame>) -> usize;
+}
+
+/// One transmit queue of a port.
+pub trait TxQueue: Send {
+    /// The frames it takes.
+    type Frame: Frame;
+    /// Sends from the front of `burst`, in order; what it could not take stays. Never waits.
+    fn tx(&mut self, burst: &mut Burst<Self::Frame>);
+}
+
+/// The kinds of frame, pool and queue that belong together: DPDK's, or in-memory ones in tests.
+pub trait Io: 'static {
+    /// Frames.
+    type Frame: Frame + 'static;
+    /// Pool of a worker.
+    type Pool: FramePool<Frame = Self::Frame> + Send + 'static;
+    /// Receive queues.
+    type Rx: RxQueue<Frame = Self::Frame> + 'static;
+    /// Transmit queues.
+    type Tx: TxQueue<Frame = Self::Frame> + 'static;
+}

@@ -1,0 +1,16 @@
+//! What happens to a frame. Knows no guest name, no file, no socket and no wall clock.
+//!
+//! Read [`pipeline`] first: its one screen is the whole path of a packet.
+
+pub mod counters;
+#[cfg(feature = "dpdk")]
+pub mod dpdk;
+pub mod frame;
+pub mod ids;
+pub mod io;
+pub mod pipeline;
+pub mod punt;
+pub mod record;
+pub mod table;
+pub mod wire;
+pub mod worker;
