@@ -1,3 +1,4 @@
 //! Who the guests are: configuration, registry, ARP, publishing, control API.
 
+pub mod api;
 pub mod model;

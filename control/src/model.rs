@@ -6,13 +6,14 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use utoipa::ToSchema;
 
-pub use name::Name;
+pub use name::{BadName, Name};
 
 mod name;
 
 /// What kind of guest it is; decides the default mode (HR-2, HR-15).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum GuestKind {
     /// Shares the server's kernel; host-routed unless told otherwise.
@@ -22,7 +23,7 @@ pub enum GuestKind {
 }
 
 /// How an adapter's frames are forwarded.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// Each guest an address, the host its gateway, isolated from all others.
@@ -32,7 +33,7 @@ pub enum Mode {
 }
 
 /// Per-adapter source and delivery filters (VZ-6).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Filter {
     /// Source IP and ARP sender.
@@ -51,7 +52,7 @@ pub enum Filter {
 
 /// What an operator asks of an adapter; what is left out gets its default when it is added, and
 /// stays as it is when it is set.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct AdapterWish {
     /// Port specification as in the outer contract: `tap,…`, `shared:PORT`, a vdev or a PCI address.
@@ -65,15 +66,19 @@ pub struct AdapterWish {
     pub network: Option<Name>,
     /// Registered addresses. A bare address is a /32 or /128.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<String>>)]
     pub addresses: Option<Vec<IpNet>>,
     /// MAC of the guest side; generated where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub mac: Option<MacAddr>,
     /// MAC of the server side; the appliance's gateway MAC where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub host_mac: Option<MacAddr>,
     /// Gateway addresses that we answer for; 169.254.1.1 where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<String>>)]
     pub gateway: Option<Vec<IpAddr>>,
     /// Largest packet, bytes; 1500 where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -90,7 +95,7 @@ pub struct AdapterWish {
 }
 
 /// What a network is attached to.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum NetworkAttach {
     /// To nothing outside.
@@ -106,7 +111,7 @@ pub enum NetworkAttach {
 }
 
 /// What becomes of a unicast frame to a MAC that nobody has.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum UnknownUnicast {
     /// To the uplink; dropped where there is none. The default.
@@ -118,7 +123,7 @@ pub enum UnknownUnicast {
 }
 
 /// What can be set on a network; what is left out stays as it is.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct NetworkPatch {
     /// Attachment: moves a network between host-only, untagged and a VLAN.
@@ -142,16 +147,18 @@ pub struct NetworkPatch {
 }
 
 /// The server's own port on a network.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct NetworkServer {
     /// Port specification.
     pub port: String,
     /// Addresses of the server on the network, with their prefix length.
     #[serde(default)]
+    #[schema(value_type = Vec<String>)]
     pub addresses: Vec<IpNet>,
     /// MAC of the kernel's end; generated where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub mac: Option<MacAddr>,
 }
 
@@ -166,7 +173,7 @@ pub enum Via {
 }
 
 /// What a static MAC entry points to.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum MacTarget {
     /// A guest's adapter.
@@ -181,7 +188,7 @@ pub enum MacTarget {
 }
 
 /// Role of a port that is not a guest adapter's own.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PortRole {
     /// Towards the LAN.
@@ -193,7 +200,7 @@ pub enum PortRole {
 }
 
 /// A named port that the operator attaches.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct PortWish {
     /// Device: PCI address, vdev string or `tap,…`.
@@ -208,15 +215,18 @@ pub struct PortWish {
     pub queues: Option<u16>,
     /// Our MAC on it; the device's own for a physical NIC, generated for a tap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub mac: Option<MacAddr>,
     /// Largest packet, bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u16>,
     /// Uplink: the server's public addresses with prefix length.
     #[serde(default)]
+    #[schema(value_type = Vec<String>)]
     pub addresses: Vec<IpNet>,
     /// Uplink: next hop of the default route, at most one per family.
     #[serde(default)]
+    #[schema(value_type = Vec<String>)]
     pub gateway: Vec<IpAddr>,
     /// Uplink: whether registered addresses are probed on it before use; on where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -230,7 +240,7 @@ pub struct PortWish {
 }
 
 /// What can be set on a port; what is left out stays as it is.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct PortPatch {
     /// Largest packet, bytes.
@@ -245,30 +255,96 @@ pub struct PortPatch {
 }
 
 /// One change that an operator asks for. A batch of them is one transaction.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "change", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
 #[allow(missing_docs, reason = "the fields are the nouns documented above")]
 pub enum Change {
-    GuestAdd { guest: Name, kind: GuestKind },
-    GuestDel { guest: Name },
-    AdapterAdd { guest: Name, adapter: Name, wish: AdapterWish },
-    AdapterSet { guest: Name, adapter: Name, wish: AdapterWish },
-    AdapterDel { guest: Name, adapter: Name },
-    NetworkAdd { network: Name, attach: NetworkAttach },
-    NetworkSet { network: Name, set: NetworkPatch },
+    GuestAdd {
+        guest: Name,
+        kind: GuestKind,
+    },
+    GuestDel {
+        guest: Name,
+    },
+    AdapterAdd {
+        guest: Name,
+        adapter: Name,
+        wish: AdapterWish,
+    },
+    AdapterSet {
+        guest: Name,
+        adapter: Name,
+        wish: AdapterWish,
+    },
+    AdapterDel {
+        guest: Name,
+        adapter: Name,
+    },
+    NetworkAdd {
+        network: Name,
+        attach: NetworkAttach,
+    },
+    NetworkSet {
+        network: Name,
+        set: NetworkPatch,
+    },
     /// `server` absent takes the server's port off the network.
-    NetworkServer { network: Name, server: Option<NetworkServer> },
-    NetworkDel { network: Name },
-    PortAttach { port: Name, wish: PortWish },
-    PortSet { port: Name, set: PortPatch },
-    PortDetach { port: Name },
-    RouteAdd { prefix: IpNet, via: Via },
-    RouteDel { prefix: IpNet },
-    NeighborAdd { ip: IpAddr, mac: MacAddr, dev: Name },
-    NeighborDel { ip: IpAddr },
-    MacAdd { network: Name, mac: MacAddr, to: MacTarget },
-    MacDel { network: Name, mac: MacAddr },
+    NetworkServer {
+        network: Name,
+        server: Option<NetworkServer>,
+    },
+    NetworkDel {
+        network: Name,
+    },
+    PortAttach {
+        port: Name,
+        wish: PortWish,
+    },
+    PortSet {
+        port: Name,
+        set: PortPatch,
+    },
+    PortDetach {
+        port: Name,
+    },
+    RouteAdd {
+        #[schema(value_type = String)]
+        prefix: IpNet,
+        via: Via,
+    },
+    RouteDel {
+        #[schema(value_type = String)]
+        prefix: IpNet,
+    },
+    NeighborAdd {
+        #[schema(value_type = String)]
+        ip: IpAddr,
+        #[schema(value_type = String)]
+        mac: MacAddr,
+        dev: Name,
+    },
+    NeighborDel {
+        #[schema(value_type = String)]
+        ip: IpAddr,
+    },
+    MacAdd {
+        network: Name,
+        #[schema(value_type = String)]
+        mac: MacAddr,
+        to: MacTarget,
+    },
+    MacDel {
+        network: Name,
+        #[schema(value_type = String)]
+        mac: MacAddr,
+    },
     /// Destination class for accounting: stored; counted from a later version on.
-    ClassAdd { class: Name, prefixes: Vec<IpNet> },
-    ClassDel { class: Name },
+    ClassAdd {
+        class: Name,
+        #[schema(value_type = Vec<String>)]
+        prefixes: Vec<IpNet>,
+    },
+    ClassDel {
+        class: Name,
+    },
 }

@@ -1,0 +1,340 @@
+//! What the API asks of the program behind it, and how a request reaches the control thread.
+//!
+//! The control thread owns everything that a request reads or changes, so a request travels to it
+//! over a bounded channel and its answer travels back. The server's threads only wait. The control
+//! thread takes requests when it likes ([`Requests::try_next`]) and must answer each one
+//! ([`Responder::answer`]); a responder dropped unanswered tells the caller so.
+//!
+//! Invariant: a request is either taken by the control thread or given up by its caller, never
+//! both. A caller whose time ran out before the request was taken can therefore say that nothing
+//! was changed.
+
+use super::view;
+use crate::model::{Change, Name};
+use crossbeam::channel::{self, Receiver, RecvTimeoutError, Sender};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use view::PortLabel;
+
+/// One question or order.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Request {
+    /// Change what is wanted: all of these or none. Answered with [`Answer::Done`] once stored.
+    Change(Vec<Change>),
+    /// Tell something; changes nothing.
+    Show(Show),
+    /// Do something that is not stored. Answered with [`Answer::Done`].
+    Act(Action),
+}
+
+/// What can be shown. A name that is given and not there is refused as [`RefusalKind::NotFound`].
+#[derive(Clone, PartialEq, Debug)]
+pub enum Show {
+    /// [`Answer::Version`].
+    Version,
+    /// All guests or one, with adapters: [`Answer::Guests`].
+    Guests(Option<Name>),
+    /// All networks or one: [`Answer::Networks`].
+    Networks(Option<Name>),
+    /// All ports or one: [`Answer::PortInfo`].
+    PortInfo(Option<PortLabel>),
+    /// All ports or one: [`Answer::PortStats`].
+    PortStats(Option<PortLabel>),
+    /// All ports or one: [`Answer::PortXstats`]. Ports whose device has none are left out of `all`.
+    PortXstats(Option<PortLabel>),
+    /// Routes in order of prefix: [`Answer::Routes`].
+    Routes {
+        /// Only those after this one.
+        after: Option<IpNet>,
+        /// At most so many, 1 to [`ROUTE_PAGE`].
+        limit: usize,
+    },
+    /// Which entry decides for a destination: [`Answer::RouteDecision`].
+    RouteTo(IpAddr),
+    /// [`Answer::Neighbors`].
+    Neighbors,
+    /// MACs of a network: [`Answer::Macs`].
+    Macs(Name),
+    /// [`Answer::Workers`].
+    Workers,
+    /// In all, or of one guest: [`Answer::Drops`].
+    Drops(Option<Name>),
+    /// What runs, as a file would say it: [`Answer::ConfigText`].
+    Config,
+    /// How what runs differs from the file: [`Answer::ConfigDiff`].
+    ConfigDiff,
+    /// All classes or one: [`Answer::Classes`].
+    Classes(Option<Name>),
+}
+
+/// Most routes in one answer: about a millisecond of the control thread's time.
+pub const ROUTE_PAGE: usize = 10_000;
+
+/// What can be done that is not a change of what is wanted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// Forwarding on.
+    Start,
+    /// Forwarding off: frames are received, dropped and counted.
+    Stop,
+    /// Counters of a port (and of the adapters on it) back to 0; of all ports where none is named.
+    ClearStats(Option<PortLabel>),
+    /// Forget what was learned of one address, or of all; static neighbors stay.
+    NeighborFlush(Option<IpAddr>),
+    /// Forget a network's learned MACs; registered and static ones stay.
+    MacFlush(Name),
+    /// Drain and end the program, as SIGTERM does. Answered before it ends.
+    Shutdown,
+}
+
+/// What a request is answered with; the variant goes by the request.
+#[derive(Clone, PartialEq, Debug)]
+#[allow(missing_docs, reason = "each variant is the view of its name")]
+pub enum Answer {
+    /// The change is stored, or the action is done.
+    Done,
+    Version(view::Version),
+    Guests(Vec<view::Guest>),
+    Networks(Vec<view::Network>),
+    PortInfo(Vec<view::PortInfo>),
+    PortStats(Vec<view::PortStats>),
+    PortXstats(Vec<view::PortXstats>),
+    Routes(view::RoutePage),
+    RouteDecision(Box<view::RouteDecision>),
+    Neighbors(Vec<view::Neighbor>),
+    Macs(Vec<view::MacEntry>),
+    Workers(Vec<view::Worker>),
+    Drops(view::Drops),
+    ConfigText(view::ConfigText),
+    ConfigDiff(view::ConfigDiff),
+    Classes(Vec<view::Class>),
+}
+
+/// Why a request was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RefusalKind {
+    /// Something named is not there.
+    NotFound,
+    /// Something of that name is there already.
+    Duplicate,
+    /// A value is not legal by itself.
+    Invalid,
+    /// Legal by itself, not together with what is there: an address that another guest holds.
+    Conflict,
+    /// A limit is reached.
+    Limit,
+    /// Not now: busy, or ending.
+    Unavailable,
+    /// A fault of ours.
+    Internal,
+}
+
+/// A refusal: nothing was changed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// Its kind.
+    pub kind: RefusalKind,
+    /// One line: what is wrong, with the value, and what would be right.
+    pub message: String,
+    /// In a batch: position of the change that is refused, from 0.
+    pub change: Option<usize>,
+}
+
+impl Refusal {
+    /// A refusal of the request as a whole.
+    pub fn new(kind: RefusalKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), change: None }
+    }
+
+    /// A refusal because of the change at this position of a batch.
+    pub fn of_change(change: usize, kind: RefusalKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), change: Some(change) }
+    }
+}
+
+/// Whoever answers requests. Called from several threads; blocks until there is an answer.
+pub trait Backend: Send + Sync + 'static {
+    /// Answers one request.
+    fn call(&self, request: Request) -> Result<Answer, Refusal>;
+}
+
+/// A request on its way, with the way back.
+struct Pending {
+    request: Request,
+    /// Set once: by the control thread when it takes the request, or by the caller when it gives up.
+    settled: Arc<AtomicBool>,
+    reply: Sender<Result<Answer, Refusal>>,
+}
+
+/// Settles a request for one side; `false` when the other side was first.
+fn settle(flag: &AtomicBool) -> bool {
+    // AcqRel: whoever loses must see the winner's word before it acts on it; nothing else hangs on it.
+    !flag.swap(true, Ordering::AcqRel)
+}
+
+/// The [`Backend`] of the running program: the control thread at the other end of a channel.
+#[derive(Clone)]
+pub struct ChannelBackend {
+    requests: Sender<Pending>,
+    patience: Duration,
+}
+
+/// The control thread's end.
+pub struct Requests {
+    requests: Receiver<Pending>,
+}
+
+/// Owes one answer.
+pub struct Responder {
+    reply: Sender<Result<Answer, Refusal>>,
+}
+
+/// Requests that may wait for the control thread; more are told to come back.
+const QUEUE: usize = 64;
+
+/// A backend and the control thread's end of it. `patience` is how long a caller waits in all; the
+/// program uses [`PATIENCE`].
+pub fn channel(patience: Duration) -> (ChannelBackend, Requests) {
+    let (sender, receiver) = channel::bounded(QUEUE);
+    (ChannelBackend { requests: sender, patience }, Requests { requests: receiver })
+}
+
+/// How long a caller waits for the control thread. Attaching a slow NIC takes seconds.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+impl Backend for ChannelBackend {
+    fn call(&self, request: Request) -> Result<Answer, Refusal> {
+        let unavailable = |message: String| Refusal::new(RefusalKind::Unavailable, message);
+        let deadline = Instant::now() + self.patience;
+        let (reply, answer) = channel::bounded(1);
+        let settled = Arc::new(AtomicBool::new(false));
+        let pending = Pending { request, settled: settled.clone(), reply };
+        self.requests.send_deadline(pending, deadline).map_err(|error| {
+            unavailable(if error.is_timeout() {
+                "busy: too many requests wait; nothing was changed, try again".into()
+            } else {
+                "guestway is ending; nothing was changed".into()
+            })
+        })?;
+        let seconds = self.patience.as_secs();
+        match answer.recv_deadline(deadline) {
+            Ok(answer) => answer,
+            Err(RecvTimeoutError::Timeout) if settle(&settled) => Err(unavailable(format!(
+                "busy: not begun within {seconds} s; nothing was changed, try again"
+            ))),
+            Err(RecvTimeoutError::Timeout) => Err(unavailable(format!(
+                "begun but not done within {seconds} s; look whether it took effect"
+            ))),
+            Err(RecvTimeoutError::Disconnected) if settle(&settled) => {
+                Err(unavailable("guestway is ending; nothing was changed".into()))
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(Refusal::new(RefusalKind::Internal, "the request was dropped unanswered"))
+            }
+        }
+    }
+}
+
+impl Requests {
+    /// The next request, if one waits. Never blocks.
+    pub fn try_next(&self) -> Option<(Request, Responder)> {
+        loop {
+            let pending = self.requests.try_recv().ok()?;
+            if let Some(taken) = take(pending) {
+                return Some(taken);
+            }
+        }
+    }
+
+    /// The next request, waited for at most so long.
+    pub fn next_within(&self, patience: Duration) -> Option<(Request, Responder)> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let pending = self.requests.recv_deadline(deadline).ok()?;
+            if let Some(taken) = take(pending) {
+                return Some(taken);
+            }
+        }
+    }
+}
+
+/// Takes a request unless its caller has given up.
+fn take(pending: Pending) -> Option<(Request, Responder)> {
+    settle(&pending.settled).then_some((pending.request, Responder { reply: pending.reply }))
+}
+
+impl Responder {
+    /// Answers. A caller that has gone meanwhile is no error. Never blocks.
+    pub fn answer(self, answer: Result<Answer, Refusal>) {
+        // The channel has room for exactly this one; all that can fail is that nobody listens.
+        let _ = self.reply.send(answer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    #[test]
+    fn an_answer_travels_back_to_its_caller() {
+        let (backend, requests) = channel(PATIENCE);
+        let control = thread::spawn(move || {
+            let (request, responder) = requests.next_within(PATIENCE).unwrap();
+            assert_eq!(request, Request::Act(Action::Start));
+            responder.answer(Ok(Answer::Done));
+        });
+        assert_eq!(backend.call(Request::Act(Action::Start)), Ok(Answer::Done));
+        control.join().unwrap();
+    }
+
+    #[test]
+    fn a_request_given_up_is_never_carried_out() {
+        let (backend, requests) = channel(Duration::from_millis(20));
+        let refusal = backend.call(Request::Change(vec![])).unwrap_err();
+        assert_eq!(refusal.kind, RefusalKind::Unavailable);
+        assert!(refusal.message.contains("nothing was changed"), "{refusal}");
+        assert!(requests.try_next().is_none());
+    }
+
+    #[test]
+    fn a_request_taken_and_late_is_not_called_unchanged() {
+        let (backend, requests) = channel(Duration::from_millis(50));
+        let control = thread::spawn(move || {
+            let taken = requests.next_within(PATIENCE).unwrap();
+            thread::sleep(Duration::from_millis(200));
+            taken.1.answer(Ok(Answer::Done));
+        });
+        let refusal = backend.call(Request::Act(Action::Stop)).unwrap_err();
+        assert!(refusal.message.contains("look whether"), "{refusal}");
+        control.join().unwrap();
+    }
+
+    #[test]
+    fn a_dropped_responder_and_a_gone_control_thread_are_told_apart() {
+        let (backend, requests) = channel(PATIENCE);
+        let control = thread::spawn(move || drop(requests.next_within(PATIENCE)));
+        let refusal = backend.call(Request::Act(Action::Stop)).unwrap_err();
+        assert_eq!(refusal.kind, RefusalKind::Internal);
+        control.join().unwrap();
+        let refusal = backend.call(Request::Act(Action::Stop)).unwrap_err();
+        assert_eq!(refusal.kind, RefusalKind::Unavailable);
+    }
+
+    #[test]
+    fn a_full_queue_makes_callers_wait_and_then_refuses() {
+        let (backend, requests) = channel(Duration::from_millis(100));
+        thread::scope(|scope| {
+            for _ in 0..QUEUE + 3 {
+                scope.spawn(|| backend.call(Request::Show(Show::Version)).unwrap_err());
+            }
+        });
+        assert!(requests.try_next().is_none());
+    }
+}

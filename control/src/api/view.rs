@@ -1,0 +1,28 @@
+//! What every `show` answers: plain data with a stable JSON form, documented in the OpenAPI document.
+//!
+//! Keys are written as the command line and the wishes of `model` write them (`max-macs`), values of
+//! choice likewise (`host-routed`). A key that does not apply is left out, never null. Counters are
+//! 64 bits wide and count since the program's start or the last `clear`.
+
+mod forwarding;
+mod guest;
+mod label;
+mod network;
+mod port;
+mod program;
+
+pub use forwarding::{
+    Neighbor, NeighborState, Route, RouteDecision, RoutePage, RouteSource, RouteTarget, Verdict,
+};
+pub use guest::{Adapter, AdapterStats, Address, AddressState, Guest, GuestSide, Link, ServerSide};
+pub use label::{AdapterLabel, BadLabel, PortLabel};
+pub use network::{MacEntry, MacKind, Member, Network, ServerPort};
+pub use port::{DeviceStats, PortInfo, PortKind, PortState, PortStats, PortXstats, RxQueue, Xstat};
+pub use program::{
+    AdapterDrops, Class, ConfigDiff, ConfigText, Drops, LoopTimes, PortQueue, Version, Worker,
+};
+
+use std::collections::BTreeMap;
+
+/// Frames dropped, by the stable name of the reason (`DropReason::name`); zeros are left out.
+pub type DropCounts = BTreeMap<String, u64>;

@@ -1,0 +1,124 @@
+//! The program itself: version, workers, drops in all, configuration, classes.
+
+use super::{AdapterLabel, DropCounts, PortLabel};
+use crate::model::Name;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// What runs.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Version {
+    /// Version of guestway.
+    pub version: String,
+    /// Version of DPDK that it runs on; absent where it runs without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dpdk: Option<String>,
+    /// Process ID.
+    pub pid: u32,
+    /// Seconds since it started.
+    pub uptime_s: u64,
+    /// Whether forwarding is on (`start`, `stop`).
+    pub forwarding: bool,
+}
+
+/// One worker.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Worker {
+    /// Its core.
+    pub core: usize,
+    /// Receive queues that it polls.
+    pub queues: Vec<PortQueue>,
+    /// Turns of its loop.
+    pub loops: u64,
+    /// Turns that found something to do, percent.
+    pub busy_percent: f64,
+    /// How long its turns took.
+    pub loop_time: LoopTimes,
+    /// Frames received.
+    pub rx_pkts: u64,
+    /// Frames sent.
+    pub tx_pkts: u64,
+}
+
+/// A receive queue of a port.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct PortQueue {
+    /// The port.
+    pub port: PortLabel,
+    /// Its queue.
+    pub queue: u16,
+}
+
+/// Distribution of the time that one turn of a worker's loop took, nanoseconds.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct LoopTimes {
+    /// Half of the turns were no longer than this.
+    pub p50_ns: u64,
+    /// 99 of 100 turns were no longer than this.
+    pub p99_ns: u64,
+    /// The longest.
+    pub max_ns: u64,
+}
+
+/// What was dropped, and at whom.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Drops {
+    /// Frames dropped in all; of one guest where one was named.
+    pub dropped: u64,
+    /// The same by reason.
+    #[schema(value_type = std::collections::BTreeMap<String, u64>)]
+    pub drops: DropCounts,
+    /// The same by adapter. Frames that came in by no adapter (an uplink, the server) are in the
+    /// sums above alone. Adapters without a drop are left out unless their guest was named.
+    pub adapters: Vec<AdapterDrops>,
+}
+
+/// Frames dropped that came from one adapter.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct AdapterDrops {
+    /// The adapter.
+    pub adapter: AdapterLabel,
+    /// In all.
+    pub dropped: u64,
+    /// By reason.
+    #[schema(value_type = std::collections::BTreeMap<String, u64>)]
+    pub drops: DropCounts,
+}
+
+/// The configuration that runs, as a file would say it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct ConfigText {
+    /// TOML.
+    pub text: String,
+}
+
+/// How what runs differs from the configuration file.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct ConfigDiff {
+    /// Path of the file.
+    pub file: String,
+    /// Nothing differs.
+    pub same: bool,
+    /// One line per difference: `+` is only in what runs, `-` only in the file.
+    pub lines: Vec<String>,
+}
+
+/// A destination class.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Class {
+    /// Its name.
+    pub class: Name,
+    /// Destinations that belong to it.
+    #[schema(value_type = Vec<String>)]
+    pub prefixes: Vec<IpNet>,
+}
