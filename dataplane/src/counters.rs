@@ -434,7 +434,8 @@ mod tests {
         for (number, reason) in DropReason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, number);
         }
-        let names: std::collections::HashSet<_> = DropReason::ALL.iter().map(|r| r.name()).collect();
+        let names: std::collections::HashSet<_> =
+            DropReason::ALL.iter().map(|r| r.name()).collect();
         assert_eq!(names.len(), DropReason::COUNT);
     }
 

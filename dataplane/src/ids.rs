@@ -26,6 +26,8 @@ pub struct AdapterId(pub u32);
 impl AdapterId {
     /// No adapter: the frame belongs to an uplink, the host port or nobody.
     pub const NONE: AdapterId = AdapterId(u32::MAX);
+    /// The server itself: its addresses belong to somebody, but to no guest. Not counted.
+    pub const SERVER: AdapterId = AdapterId(u32::MAX - 1);
     /// One more than the highest adapter number.
     pub const LIMIT: usize = 65_536;
 

@@ -6,7 +6,6 @@
 
 use crate::ids::{AdapterId, NetworkId, PortId};
 use crate::wire::ethernet::MacAddr;
-use std::net::Ipv4Addr;
 
 /// One port as the workers see it.
 #[derive(Clone, Debug, PartialEq)]
@@ -114,8 +113,6 @@ pub struct Uplink {
     pub untagged: Option<NetworkId>,
     /// Network of each VLAN ID in use, sorted by ID (1 to 4094).
     pub vlans: Box<[(u16, NetworkId)]>,
-    /// IPv4 directed-broadcast addresses of its connected prefixes: never forwarded (RFC 2644).
-    pub broadcasts: Box<[Ipv4Addr]>,
 }
 
 /// One virtual network as the workers see it.
@@ -125,14 +122,16 @@ pub struct NetworkRecord {
     pub id: NetworkId,
     /// Everyone that a broadcast reaches, the uplink included.
     pub members: Box<[Member]>,
+    /// Those of `members` that get every unicast frame as well.
+    pub promiscuous: Box<[Member]>,
+    /// The one of `members` that is the wire.
+    pub uplink: Option<Member>,
     /// What becomes of a unicast frame whose destination nobody has registered or been learned.
     pub unknown_unicast: UnknownUnicast,
     /// Whether sources seen on learning ports are reported to control.
     pub learning: bool,
-    /// Set when the network is the untagged one of an uplink: that uplink's port. Its MAC is routed
-    /// and ARP is shown to control as well.
-    pub routed_by: Option<PortId>,
-    /// MAC of that uplink.
+    /// Set when the network is the untagged one of an uplink: that uplink's MAC. What members send
+    /// to it is routed, and their ARP broadcasts are shown to control as well.
     pub router_mac: Option<MacAddr>,
 }
 
@@ -174,4 +173,21 @@ pub enum UnknownUnicast {
     Flood,
     /// Dropped and counted.
     Drop,
+}
+
+impl Attachment {
+    /// The adapter that every frame from the port belongs to, where one port is one adapter.
+    pub fn adapter(&self) -> AdapterId {
+        match self {
+            Attachment::Routed(routed) => routed.adapter,
+            Attachment::Bridged(bridged) => bridged.adapter,
+            Attachment::NetworkServer { adapter, .. } => *adapter,
+            _ => AdapterId::NONE,
+        }
+    }
+
+    /// Whether it is the wire.
+    pub fn is_uplink(&self) -> bool {
+        matches!(self, Attachment::Uplink(_))
+    }
 }

@@ -1,1 +1,308 @@
-//! w
+//! A worker: one core that polls its receive queues for ever and takes what comes down the path.
+//!
+//! Invariant (design.md, 1): it never takes a lock, allocates, logs, waits or makes a system call (a
+//! port's own I/O apart). Control speaks to it by [`Command`]s over a bounded lock-free queue, taken
+//! up between two bursts; whatever a command displaces (a queue handle, a record, a histogram) goes
+//! back over a second queue and is dropped by control. A command is taken only while there is room
+//! for what it displaces, so nothing is ever freed here.
+//!
+//! Because handles and records are moved, not shared, a port is polled by one worker at a time and
+//! a frame is judged by one version of its adapter: there is nothing to lock.
+
+use crate::frame::{BURST_PKTS, Burst};
+use crate::ids::{NetworkId, PortId};
+use crate::io::{Io, RxQueue};
+use crate::pipeline::{Departures, Path, TxPort};
+use crate::punt::Inject;
+use crate::record::{NetworkRecord, PortRecord};
+use crate::table::Reader;
+use crossbeam::queue::ArrayQueue;
+use hdrhistogram::Histogram;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Commands and displaced things that may be under way at once, per worker.
+const QUEUE_COMMANDS: usize = 1024;
+/// Frames that control may have under way to one worker.
+const QUEUE_INJECTS: usize = 1024;
+/// Frames that other workers may have under way to one worker.
+const QUEUE_DEPARTURES: usize = 4096;
+/// Loops between two quiescent reports while there is traffic: a report dirties a shared line.
+const LOOPS_PER_REPORT: u32 = 64;
+/// Longest loop that the histogram resolves, ns; longer ones count as this.
+const LOOP_NS_MAX: u64 = 1_000_000_000;
+/// An idle loop longer than this is recorded too: something took the core away.
+const LOOP_NS_LONG: u64 = 10_000;
+
+/// What control asks of a worker.
+pub enum Command<I: Io> {
+    /// Poll this queue from now on.
+    AddRx {
+        /// Its port.
+        port: PortId,
+        /// Its number on the port.
+        queue: u16,
+        /// The handle.
+        rx: Box<I::Rx>,
+    },
+    /// Give this queue back ([`Displaced::Rx`]).
+    RemoveRx {
+        /// Its port.
+        port: PortId,
+        /// Its number on the port.
+        queue: u16,
+    },
+    /// Reach this port so from now on; the old way comes back flushed.
+    SetTx {
+        /// The port.
+        port: PortId,
+        /// The way out; `None` closes it.
+        tx: Option<Box<TxPort<I>>>,
+    },
+    /// This record is in force from now on.
+    SetPort(PortId, Option<Arc<PortRecord>>),
+    /// Likewise.
+    SetNetwork(NetworkId, Option<Arc<NetworkRecord>>),
+    /// Source address of ICMP errors.
+    SetIcmpSource(Ipv4Addr),
+    /// `start` and `stop`.
+    SetForwarding(bool),
+    /// Record loop times here; the filled histogram comes back.
+    SwapHistogram(Box<Histogram<u64>>),
+    /// Send what waits, return.
+    Shutdown,
+}
+
+/// What a command displaced.
+pub enum Displaced<I: Io> {
+    /// A queue that is polled no more.
+    Rx {
+        /// Its port.
+        port: PortId,
+        /// Its number on the port.
+        queue: u16,
+        /// The handle, or `None` where this worker did not have it.
+        rx: Option<Box<I::Rx>>,
+    },
+    /// A way out that is used no more.
+    Tx {
+        /// Its port.
+        port: PortId,
+        /// The way.
+        tx: Option<Box<TxPort<I>>>,
+    },
+    /// A record that is in force no more.
+    Port(Option<Arc<PortRecord>>),
+    /// Likewise.
+    Network(Option<Arc<NetworkRecord>>),
+    /// Loop times since the last swap.
+    Histogram(Box<Histogram<u64>>),
+    /// An acknowledgement: nothing was displaced.
+    Nothing,
+}
+
+/// What a worker says of itself. Written by it alone, with relaxed stores; read by control.
+#[derive(Default)]
+pub struct WorkerStats {
+    /// Times round the loop.
+    pub loops: AtomicU64,
+    /// Of those, with at least one frame.
+    pub busy_loops: AtomicU64,
+    /// Time spent in them, ns.
+    pub busy_ns: AtomicU64,
+    /// Time in all since the start, ns.
+    pub total_ns: AtomicU64,
+    /// Frames taken in.
+    pub pkts: AtomicU64,
+    /// Commands taken up; a command is in force once this has passed its number.
+    pub commands: AtomicU64,
+}
+
+/// Control's end of a worker.
+pub struct WorkerLink<I: Io> {
+    /// To the worker.
+    pub commands: Arc<ArrayQueue<Command<I>>>,
+    /// From the worker.
+    pub displaced: Arc<ArrayQueue<Displaced<I>>>,
+    /// Frames to send or route.
+    pub injects: Arc<ArrayQueue<Inject<I::Frame>>>,
+    /// Frames from other workers.
+    pub departures: Departures<I::Frame>,
+    /// The worker's account of itself.
+    pub stats: Arc<WorkerStats>,
+}
+
+struct RxSlot<I: Io> {
+    port: PortId,
+    queue: u16,
+    rx: Box<I::Rx>,
+}
+
+/// One worker; moved to its core and run there.
+pub struct Worker<I: Io> {
+    path: Path<I>,
+    rx: Vec<RxSlot<I>>,
+    commands: Arc<ArrayQueue<Command<I>>>,
+    displaced: Arc<ArrayQueue<Displaced<I>>>,
+    injects: Arc<ArrayQueue<Inject<I::Frame>>>,
+    departures: Departures<I::Frame>,
+    stats: Arc<WorkerStats>,
+    histogram: Box<Histogram<u64>>,
+    reader: Reader,
+    clock_ns: fn() -> u64,
+}
+
+/// A histogram as workers use it: 3 significant digits up to a second, fixed size.
+///
+/// # Errors
+/// None for these constants; the type is the library's.
+pub fn loop_histogram() -> Result<Box<Histogram<u64>>, hdrhistogram::CreationError> {
+    Histogram::new_with_bounds(1, LOOP_NS_MAX, 3).map(Box::new)
+}
+
+impl<I: Io> Worker<I> {
+    /// A worker over `path`, and control's end of it. `clock_ns` is monotonic.
+    ///
+    /// # Errors
+    /// None for the constants used; the type is the histogram library's.
+    pub fn new(
+        path: Path<I>,
+        reader: Reader,
+        clock_ns: fn() -> u64,
+    ) -> Result<(Self, WorkerLink<I>), hdrhistogram::CreationError> {
+        let link = WorkerLink {
+            commands: Arc::new(ArrayQueue::new(QUEUE_COMMANDS)),
+            displaced: Arc::new(ArrayQueue::new(QUEUE_COMMANDS)),
+            injects: Arc::new(ArrayQueue::new(QUEUE_INJECTS)),
+            departures: Arc::new(ArrayQueue::new(QUEUE_DEPARTURES)),
+            stats: Arc::default(),
+        };
+        let worker = Self {
+            path,
+            rx: Vec::with_capacity(PortId::LIMIT),
+            commands: link.commands.clone(),
+            displaced: link.displaced.clone(),
+            injects: link.injects.clone(),
+            departures: link.departures.clone(),
+            stats: link.stats.clone(),
+            histogram: loop_histogram()?,
+            reader,
+            clock_ns,
+        };
+        Ok((worker, link))
+    }
+
+    /// Polls until control says [`Command::Shutdown`].
+    pub fn run(mut self) {
+        let mut burst = Burst::new();
+        let mut then_ns = (self.clock_ns)();
+        let mut since_report = 0;
+        loop {
+            if !self.commands.is_empty() && !self.obey() {
+                break;
+            }
+            let pkts = self.poll(&mut burst, then_ns);
+            since_report += 1;
+            // An idle worker reports each time: control may be waiting for it and nothing is lost.
+            if pkts == 0 || since_report >= LOOPS_PER_REPORT {
+                since_report = 0;
+                self.reader.quiescent();
+            }
+            let now_ns = (self.clock_ns)();
+            self.account(pkts, now_ns.saturating_sub(then_ns));
+            then_ns = now_ns;
+        }
+        self.path.flush();
+    }
+
+    /// Once round: every receive queue, what control and other workers ask for, then all buffers out.
+    /// Returns the frames taken in.
+    pub fn poll(&mut self, burst: &mut Burst<I::Frame>, now_ns: u64) -> usize {
+        let mut pkts = 0;
+        for slot in &mut self.rx {
+            let count = slot.rx.rx(burst);
+            if count > 0 {
+                pkts += count;
+                self.path.run(slot.port, burst, now_ns);
+            }
+        }
+        // As many as were there: neither queue can keep the worker from its ports.
+        for _ in 0..self.injects.len().min(BURST_PKTS) {
+            let Some(inject) = self.injects.pop() else { break };
+            pkts += 1;
+            self.path.inject(inject, now_ns);
+        }
+        for _ in 0..self.departures.len().min(QUEUE_DEPARTURES / 4) {
+            let Some(departure) = self.departures.pop() else { break };
+            pkts += 1;
+            self.path.depart(departure);
+        }
+        self.path.flush();
+        pkts
+    }
+
+    /// Takes up commands while there is room for what they displace. False: shut down.
+    fn obey(&mut self) -> bool {
+        while !self.displaced.is_full() {
+            let Some(command) = self.commands.pop() else { break };
+            let displaced = match command {
+                Command::AddRx { port, queue, rx } => {
+                    self.rx.push(RxSlot { port, queue, rx });
+                    Displaced::Nothing
+                }
+                Command::RemoveRx { port, queue } => self.remove_rx(port, queue),
+                Command::SetTx { port, tx } => {
+                    self.path.flush();
+                    Displaced::Tx { port, tx: self.path.egress.set(port, tx) }
+                }
+                Command::SetPort(port, record) => {
+                    Displaced::Port(self.path.view.set_port(port, record))
+                }
+                Command::SetNetwork(network, record) => {
+                    Displaced::Network(self.path.view.set_network(network, record))
+                }
+                Command::SetIcmpSource(address) => {
+                    self.path.view.icmp_source = address;
+                    Displaced::Nothing
+                }
+                Command::SetForwarding(is_forwarding) => {
+                    self.path.view.is_forwarding = is_forwarding;
+                    Displaced::Nothing
+                }
+                Command::SwapHistogram(empty) => {
+                    Displaced::Histogram(std::mem::replace(&mut self.histogram, empty))
+                }
+                Command::Shutdown => return false,
+            };
+            // There is room: only this worker pushes, and it looked.
+            let _ = self.displaced.push(displaced);
+            bump(&self.stats.commands, 1);
+        }
+        true
+    }
+
+    fn remove_rx(&mut self, port: PortId, queue: u16) -> Displaced<I> {
+        let place = self.rx.iter().position(|slot| slot.port == port && slot.queue == queue);
+        let rx = place.map(|place| self.rx.swap_remove(place).rx);
+        Displaced::Rx { port, queue, rx }
+    }
+
+    fn account(&mut self, pkts: usize, loop_ns: u64) {
+        bump(&self.stats.loops, 1);
+        bump(&self.stats.total_ns, loop_ns);
+        if pkts > 0 {
+            bump(&self.stats.busy_loops, 1);
+            bump(&self.stats.busy_ns, loop_ns);
+            bump(&self.stats.pkts, pkts as u64);
+        }
+        if pkts > 0 || loop_ns > LOOP_NS_LONG {
+            self.histogram.saturating_record(loop_ns);
+        }
+    }
+}
+
+/// One writer, so no locked instruction.
+fn bump(cell: &AtomicU64, by: u64) {
+    cell.store(cell.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+}

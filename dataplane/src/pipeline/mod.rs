@@ -1,1 +1,169 @@
-//! pipeline
+//! The path of a packet, top to bottom.
+//!
+//! A burst comes from one port, so everything that depends on the port is read once. Each stage
+//! decides for the whole burst and leaves one [`Verdict`] per frame; only the last one acts. Look-ups
+//! of a burst go together so that their memory latency overlaps. A verdict once final is passed over
+//! by the stages behind it, so a frame is dropped, sent or given to control exactly once.
+//!
+//! ```text
+//! rx burst ─▶ classify ─▶ guard ─▶ route ─┐
+//!                 │                bridge ┴▶ rewrite ─▶ egress ─▶ tx burst per port
+//!                 └─ ARP ─▶ punt to control
+//! ```
+
+mod act;
+mod answer;
+mod bridge;
+mod classify;
+mod egress;
+mod fragment;
+mod guard;
+mod limit;
+mod rewrite;
+mod route;
+#[cfg(test)]
+mod tests;
+mod view;
+mod work;
+
+pub use egress::{Departure, Departures, TxPort, TxRoute};
+pub use limit::Rates;
+pub use view::View;
+pub use work::Verdict;
+
+use crate::counters::{Counters, DropReason, PortCounter};
+use crate::frame::{Burst, Frame, Ingress};
+use crate::ids::PortId;
+use crate::io::Io;
+use crate::punt::{Inject, Punt};
+use crate::table::{AdjacencyTable, Ipv4Fib, MacTable};
+use crossbeam::queue::ArrayQueue;
+use std::sync::Arc;
+use work::Work;
+
+/// The tables that all workers read and control writes.
+#[derive(Clone)]
+pub struct Tables {
+    /// Prefix to adjacency.
+    pub fib: Arc<Ipv4Fib>,
+    /// Egress port and rewrite of each next hop.
+    pub adjacencies: Arc<AdjacencyTable>,
+    /// (network, MAC) to adjacency.
+    pub macs: Arc<MacTable>,
+}
+
+/// One worker's path: everything that a frame meets between rx and tx.
+pub struct Path<I: Io> {
+    /// Port and network records; replaced between bursts.
+    pub view: View,
+    /// Shared, read only.
+    pub tables: Tables,
+    /// This worker's own block.
+    pub counters: Arc<Counters>,
+    /// Where copies, fragments and ICMP errors come from.
+    pub pool: I::Pool,
+    /// Transmit side: one entry a port.
+    pub egress: egress::Egress<I>,
+    /// To control; full means a counted drop.
+    pub punts: Arc<ArrayQueue<Punt<I::Frame>>>,
+    /// Token buckets of punts, learning and ICMP errors.
+    pub limits: limit::Limits,
+    work: Work,
+}
+
+impl<I: Io> Path<I> {
+    /// A path with no ports.
+    pub fn new(
+        tables: Tables,
+        counters: Arc<Counters>,
+        pool: I::Pool,
+        punts: Arc<ArrayQueue<Punt<I::Frame>>>,
+        rates: Rates,
+    ) -> Self {
+        Self {
+            view: View::default(),
+            tables,
+            counters,
+            pool,
+            egress: egress::Egress::default(),
+            punts,
+            limits: limit::Limits::new(rates),
+            work: Work::default(),
+        }
+    }
+
+    /// Takes a burst that `port` received through all stages; `now_ns` is monotonic. Leaves it empty.
+    pub fn run(&mut self, port: PortId, burst: &mut Burst<I::Frame>, now_ns: u64) {
+        self.arrive(port, burst);
+        let Some(record) = self.view.port(port) else {
+            return self.drop_all(burst, DropReason::PortClosed);
+        };
+        if !self.view.is_forwarding {
+            return self.drop_all(burst, DropReason::Stopped);
+        }
+        let work = &mut self.work;
+        classify::classify(record, &self.view, burst, work);
+        route::look_up(&self.tables, burst, work);
+        guard::guard(record, &self.tables, &self.counters, burst, work);
+        route::route(record, &self.view, &self.tables, burst, work);
+        bridge::bridge(record, &self.view, &self.tables, burst, work, now_ns);
+        rewrite::rewrite(burst, work);
+        self.act(port, burst, now_ns);
+    }
+
+    /// Takes up a frame of control's.
+    pub fn inject(&mut self, inject: Inject<I::Frame>, now_ns: u64) {
+        match inject {
+            Inject::Send { port, frame } => {
+                let Ingress { port: from, .. } = frame.ingress();
+                self.counters.port_add(from, PortCounter::Generated, 1);
+                self.send(port, work::adapter_of(&self.view, port), frame);
+            }
+            Inject::Flood { network, frame } => {
+                let from = frame.ingress().port;
+                self.counters.port_add(from, PortCounter::Generated, 1);
+                self.flood(network, from, frame);
+            }
+            Inject::Route { frame } => {
+                let from = frame.ingress().port;
+                self.counters.port_add(from, PortCounter::Generated, 1);
+                self.resume(from, frame, now_ns);
+            }
+        }
+    }
+
+    /// The path from the look-up on, for a packet that passed the guard before it waited.
+    fn resume(&mut self, port: PortId, frame: I::Frame, now_ns: u64) {
+        let mut burst = Burst::new();
+        burst.push(frame);
+        let Some(record) = self.view.port(port) else {
+            return self.drop_all(&mut burst, DropReason::PortClosed);
+        };
+        let work = &mut self.work;
+        classify::classify_routed(&burst, work);
+        route::look_up(&self.tables, &burst, work);
+        route::route(record, &self.view, &self.tables, &mut burst, work);
+        rewrite::rewrite(&mut burst, work);
+        self.act(port, &mut burst, now_ns);
+    }
+
+    /// Marks where the frames came in and counts them there.
+    fn arrive(&mut self, port: PortId, burst: &mut Burst<I::Frame>) {
+        let adapter = work::adapter_of(&self.view, port);
+        let mut bytes = 0;
+        for frame in burst.iter_mut() {
+            bytes += frame.len() as u64;
+            frame.set_ingress(Ingress { port, adapter });
+        }
+        let pkts = burst.len() as u64;
+        self.counters.port_add(port, PortCounter::RxPkts, pkts);
+        self.counters.port_add(port, PortCounter::RxBytes, bytes);
+        work::count_from_guest(&self.counters, adapter, pkts, bytes);
+    }
+
+    fn drop_all(&mut self, burst: &mut Burst<I::Frame>, reason: DropReason) {
+        for frame in burst.drain(..) {
+            work::drop_frame(&self.counters, frame, reason);
+        }
+    }
+}

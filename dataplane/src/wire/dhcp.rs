@@ -47,6 +47,17 @@ pub fn is_server_reply(packet: &[u8]) -> bool {
     })
 }
 
+/// Whether an IPv4 packet, given by its contiguous head, is a DHCP client's to a server: UDP from port
+/// 68 to 67, unfragmented.
+#[inline]
+pub fn is_client_request(packet: &[u8]) -> bool {
+    let Ok(parsed) = Ipv4::parse(packet, usize::MAX, ChecksumState::Good) else { return false };
+    let udp = packet.get(parsed.header_bytes.into()..).and_then(Udp::parse);
+    parsed.protocol == PROTOCOL_UDP
+        && !parsed.is_fragment()
+        && udp.is_some_and(|udp| udp.source == CLIENT_PORT && udp.destination == SERVER_PORT)
+}
+
 /// Whether an IPv6 packet, given by its contiguous head, is a DHCPv6 server's to a client: UDP from
 /// port 547 to 546. True also where the extension headers or UDP's ports are cut short.
 #[inline]

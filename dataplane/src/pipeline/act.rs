@@ -1,0 +1,177 @@
+//! Last stage: carries the verdicts out, in the order of arrival. Every frame of the burst leaves it
+//! by exactly one of: an egress queue, control, or a counted drop.
+
+use super::bridge::fits;
+use super::work::{Notice, Verdict, drop_frame};
+use super::{Path, answer, fragment};
+use crate::counters::{DropReason, PortCounter};
+use crate::frame::{Burst, Frame, FramePool};
+use crate::ids::{AdapterId, NetworkId, PortId};
+use crate::io::Io;
+use crate::punt::Punt;
+use crate::record::{Member, MemberKind};
+use crate::table::Adjacency;
+use crate::wire::ethernet::Ethernet;
+use crate::wire::tag::push_tag;
+
+impl<I: Io> Path<I> {
+    /// Acts on every verdict; leaves the burst empty.
+    pub(super) fn act(&mut self, port: PortId, burst: &mut Burst<I::Frame>, now_ns: u64) {
+        for (slot, frame) in burst.drain(..).enumerate() {
+            self.notify(port, slot, now_ns);
+            let way = self.work.adjacency[slot];
+            match self.work.verdicts[slot] {
+                Verdict::Send => self.send(way.port, way.adapter, frame),
+                Verdict::Fragment => fragment::send_pieces(self, &way, frame),
+                Verdict::Mirror(network) => self.mirror(network, &way, frame),
+                Verdict::Flood(network) => self.flood(network, port, frame),
+                Verdict::FloodAndPunt(network) => {
+                    self.punt_copy(network, &frame, now_ns);
+                    self.flood(network, port, frame);
+                }
+                Verdict::Answer => answer::echo(self, frame),
+                Verdict::Error(kind, reason) => {
+                    answer::error(self, &frame, slot, kind, now_ns);
+                    drop_frame(&self.counters, frame, reason);
+                }
+                Verdict::Resolve => {
+                    let next_hop = match way.next_hop {
+                        _ if way.kind == crate::table::AdjacencyKind::Glean => {
+                            self.work.ip[slot].destination
+                        }
+                        next_hop => next_hop,
+                    };
+                    let (port, next_hop) = (way.port, next_hop.into());
+                    self.punt(frame, now_ns, |frame| Punt::Resolve { frame, port, next_hop });
+                }
+                Verdict::Arp(network) => {
+                    self.punt(frame, now_ns, |frame| Punt::Arp { frame, network });
+                }
+                Verdict::Drop(reason) => drop_frame(&self.counters, frame, reason),
+                // No stage took it up: its network or its route went away in this very burst.
+                Verdict::Route | Verdict::Bridge(_) | Verdict::ArpAndBridge(_) => {
+                    drop_frame(&self.counters, frame, DropReason::NetworkUnknown);
+                }
+            }
+        }
+    }
+
+    /// Tells control what the stages noticed. Lost when control is behind: the next frame says it again.
+    fn notify(&mut self, port: PortId, slot: usize, now_ns: u64) {
+        let notice = self.work.notices[slot];
+        if notice == Notice::None || !self.limits.notice(now_ns) {
+            return;
+        }
+        let punt = match notice {
+            Notice::None => return,
+            Notice::Learn(network, mac) => {
+                let adapter = self.view.port(port).map(|record| record.attachment.adapter());
+                let adapter = adapter.unwrap_or(AdapterId::NONE);
+                Punt::Learn { network, mac, port, adapter }
+            }
+            Notice::Conflict(source, mac) => Punt::Conflict { port, source: source.into(), mac },
+        };
+        // The queue is bounded and the message repeats, so a full queue loses nothing for good.
+        let _ = self.punts.push(punt);
+    }
+
+    /// Gives a frame to control, within its port's rate.
+    fn punt(
+        &mut self,
+        frame: I::Frame,
+        now_ns: u64,
+        message: impl FnOnce(I::Frame) -> Punt<I::Frame>,
+    ) {
+        let port = frame.ingress().port;
+        if !self.limits.punt(port, now_ns) {
+            return drop_frame(&self.counters, frame, DropReason::PuntRate);
+        }
+        match self.punts.push(message(frame)) {
+            Ok(()) => self.counters.port_add(port, PortCounter::Consumed, 1),
+            Err(Punt::Arp { frame, .. } | Punt::Resolve { frame, .. }) => {
+                drop_frame(&self.counters, frame, DropReason::PuntFull);
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn punt_copy(&mut self, network: NetworkId, frame: &I::Frame, now_ns: u64) {
+        if let Some(copy) = self.copy(frame) {
+            self.punt(copy, now_ns, |frame| Punt::Arp { frame, network: Some(network) });
+        }
+    }
+
+    /// A copy, counted; where the pool is empty the loss is counted instead.
+    fn copy(&mut self, frame: &I::Frame) -> Option<I::Frame> {
+        let from = frame.ingress();
+        let copy = self.pool.copy(frame);
+        self.counters.port_add(from.port, PortCounter::Copies, 1);
+        if copy.is_none() {
+            self.counters.drop_add(from.port, from.adapter, DropReason::NoMemory, 1);
+        }
+        copy
+    }
+
+    /// Known unicast in a network with promiscuous members.
+    fn mirror(&mut self, network: NetworkId, way: &Adjacency, frame: I::Frame) {
+        let ingress = frame.ingress().port;
+        let watchers = |member: &Member| {
+            member.kind == MemberKind::PromiscuousGuest
+                && member.port != ingress
+                && member.port != way.port
+        };
+        let named = Member {
+            port: way.port,
+            adapter: way.adapter,
+            vlan: way.vlan,
+            kind: MemberKind::Guest,
+            mtu: way.mtu,
+        };
+        self.deliver(network, (way.port != PortId::NONE).then_some(named), watchers, frame);
+    }
+
+    /// To every member but the one on the port `from`.
+    pub(super) fn flood(&mut self, network: NetworkId, from: PortId, frame: I::Frame) {
+        self.deliver(network, None, |member| member.port != from, frame);
+    }
+
+    /// To `named` and to every member that `wanted` picks: copies for all but the last.
+    fn deliver(
+        &mut self,
+        network: NetworkId,
+        named: Option<Member>,
+        wanted: impl Fn(&Member) -> bool,
+        frame: I::Frame,
+    ) {
+        let record = self.view.network_arc(network);
+        let Some((record, ethernet)) = record.zip(Ethernet::parse(frame.head())) else {
+            return drop_frame(&self.counters, frame, DropReason::NetworkUnknown);
+        };
+        let members = record.members.iter().filter(|member| wanted(member)).copied();
+        let mut reason = DropReason::NoReceiver;
+        let fitting = named.into_iter().chain(members).filter(|member| {
+            fits(&frame, &ethernet, &record, member.port, member.mtu)
+                .inspect_err(|why| reason = *why)
+                .is_ok()
+        });
+        let mut receivers = fitting.peekable();
+        while let Some(member) = receivers.next() {
+            if receivers.peek().is_none() {
+                drop(receivers);
+                return self.deliver_one(&member, frame);
+            }
+            if let Some(copy) = self.copy(&frame) {
+                self.deliver_one(&member, copy);
+            }
+        }
+        drop(receivers);
+        drop_frame(&self.counters, frame, reason);
+    }
+
+    fn deliver_one(&mut self, member: &Member, mut frame: I::Frame) {
+        if member.vlan != 0 && !push_tag(&mut frame, member.vlan) {
+            return drop_frame(&self.counters, frame, DropReason::NoHeadroom);
+        }
+        self.send(member.port, member.adapter, frame);
+    }
+}

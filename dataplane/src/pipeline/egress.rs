@@ -1,0 +1,160 @@
+//! Transmit side: one buffer a port, so that frames leave in bursts; order within a port is kept.
+//!
+//! A transmit queue has one worker. For a port whose queue another worker owns, frames are handed to
+//! that worker over its bounded ring; full means a counted drop, never a wait.
+
+use super::Path;
+use super::work::drop_frame;
+use crate::counters::{AdapterCounter, Counters, DropReason, PortCounter};
+use crate::frame::{BURST_PKTS, Burst, Frame};
+use crate::ids::{AdapterId, PortId};
+use crate::io::{Io, TxQueue};
+use arrayvec::ArrayVec;
+use crossbeam::queue::ArrayQueue;
+use std::sync::Arc;
+
+/// A frame on its way to the worker that owns its egress port.
+#[derive(Debug)]
+pub struct Departure<F> {
+    /// Egress port.
+    pub port: PortId,
+    /// Adapter that it is counted at as sent.
+    pub adapter: AdapterId,
+    /// The frame.
+    pub frame: F,
+}
+
+/// The ring into one worker.
+pub type Departures<F> = Arc<ArrayQueue<Departure<F>>>;
+
+/// How a worker reaches a port.
+pub enum TxRoute<I: Io> {
+    /// The queue is this worker's own.
+    Own(I::Tx),
+    /// Another worker owns it.
+    Handoff(Departures<I::Frame>),
+}
+
+/// A worker's side of one port's transmission. Made and dropped by control.
+pub struct TxPort<I: Io> {
+    /// The way out.
+    pub route: TxRoute<I>,
+    buffer: Burst<I::Frame>,
+    adapters: ArrayVec<AdapterId, BURST_PKTS>,
+    /// Whether `Egress::waiting` names it already.
+    is_waiting: bool,
+}
+
+impl<I: Io> TxPort<I> {
+    /// An empty buffer in front of `route`.
+    pub fn new(route: TxRoute<I>) -> Box<Self> {
+        Box::new(Self { route, buffer: Burst::new(), adapters: ArrayVec::new(), is_waiting: false })
+    }
+}
+
+/// All ports of a worker.
+pub struct Egress<I: Io> {
+    ports: Box<[Option<Box<TxPort<I>>>]>,
+    /// Ports with something in their buffer.
+    waiting: Vec<PortId>,
+}
+
+impl<I: Io> Default for Egress<I> {
+    fn default() -> Self {
+        Self {
+            ports: (0..PortId::LIMIT).map(|_| None).collect(),
+            waiting: Vec::with_capacity(PortId::LIMIT),
+        }
+    }
+}
+
+impl<I: Io> Egress<I> {
+    /// Sets a port's way out; returns the one that it replaces. Flush first.
+    pub fn set(&mut self, port: PortId, way: Option<Box<TxPort<I>>>) -> Option<Box<TxPort<I>>> {
+        match self.ports.get_mut(port.index()) {
+            Some(slot) => std::mem::replace(slot, way),
+            None => way,
+        }
+    }
+}
+
+impl<I: Io> Path<I> {
+    /// Puts a frame into its port's buffer.
+    #[inline]
+    pub(super) fn send(&mut self, port: PortId, adapter: AdapterId, frame: I::Frame) {
+        let Some(Some(out)) = self.egress.ports.get_mut(port.index()) else {
+            return drop_frame(&self.counters, frame, DropReason::EgressClosed);
+        };
+        if !out.is_waiting {
+            out.is_waiting = true;
+            self.egress.waiting.push(port);
+        }
+        out.buffer.push(frame);
+        out.adapters.push(adapter);
+        if out.buffer.is_full() {
+            flush(&self.counters, port, out);
+        }
+    }
+
+    /// Takes up a frame that another worker handed over.
+    pub fn depart(&mut self, departure: Departure<I::Frame>) {
+        self.send(departure.port, departure.adapter, departure.frame);
+    }
+
+    /// Sends what waits in every buffer. Called once a loop.
+    pub fn flush(&mut self) {
+        for port in self.egress.waiting.drain(..) {
+            if let Some(Some(out)) = self.egress.ports.get_mut(port.index()) {
+                out.is_waiting = false;
+                flush(&self.counters, port, out);
+            }
+        }
+    }
+}
+
+/// Empties a buffer: sent frames are counted at both ends, what the queue did not take is dropped,
+/// since waiting would be latency for everyone else.
+fn flush<I: Io>(counters: &Counters, port: PortId, out: &mut TxPort<I>) {
+    if out.buffer.is_empty() {
+        return;
+    }
+    match &mut out.route {
+        TxRoute::Own(queue) => {
+            // Once given to the queue a frame is no longer ours to read.
+            let mut facts: ArrayVec<_, BURST_PKTS> = ArrayVec::new();
+            for (frame, adapter) in out.buffer.iter().zip(&out.adapters) {
+                facts.push((frame.ingress().port, *adapter, frame.len() as u64));
+            }
+            queue.tx(&mut out.buffer);
+            let sent = facts.len() - out.buffer.len();
+            count_sent(counters, port, &facts[..sent]);
+            for frame in out.buffer.drain(..) {
+                drop_frame(counters, frame, DropReason::TxFull);
+            }
+        }
+        TxRoute::Handoff(ring) => {
+            for (frame, adapter) in out.buffer.drain(..).zip(out.adapters.iter().copied()) {
+                if let Err(back) = ring.push(Departure { port, adapter, frame }) {
+                    drop_frame(counters, back.frame, DropReason::HandoffFull);
+                }
+            }
+        }
+    }
+    out.adapters.clear();
+}
+
+/// Counts per run of equal ingress and adapter: in most bursts there are few.
+fn count_sent(counters: &Counters, port: PortId, facts: &[(PortId, AdapterId, u64)]) {
+    let mut bytes_all = 0;
+    for run in facts.chunk_by(|a, b| a.0 == b.0 && a.1 == b.1) {
+        let (from, adapter, _) = run[0];
+        let pkts = run.len() as u64;
+        let bytes: u64 = run.iter().map(|fact| fact.2).sum();
+        counters.port_add(from, PortCounter::Forwarded, pkts);
+        counters.adapter_add(adapter, AdapterCounter::TxPkts, pkts);
+        counters.adapter_add(adapter, AdapterCounter::TxBytes, bytes);
+        bytes_all += bytes;
+    }
+    counters.port_add(port, PortCounter::TxPkts, facts.len() as u64);
+    counters.port_add(port, PortCounter::TxBytes, bytes_all);
+}
