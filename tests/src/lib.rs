@@ -1,1 +1,57 @@
-//! Lab.
+//! The lab: real hosts around the real appliance, in network namespaces that vanish with the test.
+//!
+//! One test is one process, and one process is one private world: [`Lab::new`] leaves the machine's
+//! network and mount namespaces before anything else happens, so that names, addresses, sockets and
+//! run-time files can't meet those of the machine or of another test. A [`Host`] is a namespace with
+//! Linux's own stack, driven by the tools that an operator has (`ip`, `ping`, `arping`, `iperf3`,
+//! `tcpdump`). The lab's own namespace is *the server*: the appliance runs there, its host port's
+//! kernel end is there, and so is the bridge that plays the physical LAN.
+//!
+//! What the tests never do: look into the program. They know the outer contract (configuration file,
+//! commands, answers) and what is on the wire.
+
+pub use appliance::{Appliance, binary};
+pub use capture::Capture;
+pub use config::Config;
+pub use host::{Host, Proc};
+pub use lab::Lab;
+pub use raw::Wire;
+pub use vlan::VlanHost;
+pub use world::{Attach, World};
+
+pub mod appliance;
+pub mod balance;
+pub mod capture;
+pub mod config;
+pub mod counts;
+pub mod frames;
+pub mod host;
+pub mod lab;
+pub mod paced;
+pub mod probes;
+pub mod raw;
+pub mod tcp;
+pub mod vlan;
+pub mod world;
+
+use std::time::{Duration, Instant};
+
+/// Polls until `done` answers true; false when `limit` has passed.
+pub fn within(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + limit;
+    loop {
+        if done() {
+            return true;
+        }
+        if Instant::now() >= end {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// As [`within`], as a test's assertion.
+#[track_caller]
+pub fn eventually(what: &str, limit: Duration, done: impl FnMut() -> bool) {
+    assert!(within(limit, done), "not within {limit:?}: {what}");
+}

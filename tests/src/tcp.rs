@@ -1,0 +1,50 @@
+//! TCP between two hosts by `iperf3`, and what the receiver's kernel thought of the checksums.
+
+use crate::counts::IPERF_SECONDS;
+use crate::host::Host;
+use serde_json::Value;
+use std::time::Duration;
+
+/// Streams TCP from `client` to `server_ip` for the seconds of the counts table: no second may pass
+/// without data, and no segment may arrive with a wrong checksum. Returns the receiver's bits per
+/// second.
+#[track_caller]
+pub fn streams(client: &Host, server: &Host, server_ip: &str) -> f64 {
+    streams_for(IPERF_SECONDS.now(), client, server, server_ip)
+}
+
+/// As [`streams`], for some other time.
+#[track_caller]
+pub fn streams_for(seconds: u32, client: &Host, server: &Host, server_ip: &str) -> f64 {
+    let bad_before = (bad_checksums(client), bad_checksums(server));
+    let serving = server.spawn("iperf3 -s -1 -J");
+    let listening = || server.run("ss -Hltn").contains(":5201");
+    crate::eventually("iperf3 listens", Duration::from_secs(5), listening);
+    let text = client.run(&format!("iperf3 -c {server_ip} -t {seconds} -J --connect-timeout 3000"));
+    drop(serving);
+    let report: Value = serde_json::from_str(&text).expect("iperf3 -J");
+    let intervals = report["intervals"].as_array().expect("intervals");
+    assert!(intervals.len() >= seconds as usize, "{} intervals", intervals.len());
+    for interval in intervals {
+        let bytes = interval["sum"]["bytes"].as_f64().unwrap_or(0.0);
+        assert!(bytes > 0.0, "a second without data: {}", interval["sum"]);
+    }
+    let bad_after = (bad_checksums(client), bad_checksums(server));
+    assert_eq!(bad_before, bad_after, "segments with a wrong checksum arrived");
+    let received = &report["end"]["sum_received"];
+    assert!(received["bytes"].as_f64().unwrap_or(0.0) > 0.0, "nothing received: {report}");
+    received["bits_per_second"].as_f64().expect("rate")
+}
+
+/// Segments and datagrams that this host's kernel refused for their checksum.
+pub fn bad_checksums(host: &Host) -> u64 {
+    let text = host.run("cat /proc/net/snmp");
+    let lines: Vec<&str> = text.lines().collect();
+    let count = |pair: &[&str]| -> u64 {
+        let names = pair[0].split_whitespace();
+        let values = pair[1].split_whitespace();
+        let bad = names.zip(values).filter(|(name, _)| *name == "InCsumErrors");
+        bad.filter_map(|(_, value)| value.parse::<u64>().ok()).sum()
+    };
+    lines.chunks_exact(2).map(count).sum()
+}
