@@ -1,0 +1,212 @@
+//! From a probed device to a started port.
+
+use super::device::Device;
+use super::{AttachSpec, EthRx, EthTx, PortError};
+use crate::frame::HEADROOM_BYTES;
+use dpdk_sys::{rte_eth_conf, rte_eth_dev_info, rte_ether_addr};
+use std::ffi::c_int;
+use std::io;
+
+/// Ethernet header, one 802.1Q tag and FCS: what a frame has beyond its L3 packet.
+const L2_BYTES: u32 = 14 + 4 + 4;
+/// Descriptors of a queue where nobody says otherwise.
+const DESCRIPTORS: u16 = 1024;
+/// For net_tap "descriptors" are the segments that one frame may fill. Each is an iovec of every
+/// read, and an mbuf kept ready, so few: eight hold a frame of 16 KB.
+const TAP_SEGMENTS: u16 = 8;
+
+/// What became of the wishes.
+pub(super) struct Configured {
+    pub(super) driver: String,
+    pub(super) if_index: u32,
+    pub(super) max_mtu: u16,
+    pub(super) rx: Vec<EthRx>,
+    pub(super) tx: Vec<EthTx>,
+}
+
+/// What a device says of itself.
+pub(super) fn info(port: u16) -> Result<rte_eth_dev_info, i32> {
+    let mut info = rte_eth_dev_info::default();
+    // SAFETY: *started*; the structure is as large as the library thinks (*layout*).
+    match unsafe { dpdk_sys::rte_eth_dev_info_get(port, &raw mut info) } {
+        0 => Ok(info),
+        errno => Err(errno),
+    }
+}
+
+/// Configures and starts `port`. On failure the caller closes it.
+pub(super) fn configure(
+    port: u16,
+    device: &Device,
+    spec: &AttachSpec,
+) -> Result<Configured, PortError> {
+    let step = |step: &'static str| {
+        let logged = crate::dpdk::eal::log::mark();
+        move |errno: c_int| PortError::Step {
+            device: spec.device.clone(),
+            step,
+            reason: crate::dpdk::eal::log::reason_since(logged, errno),
+        }
+    };
+    let info = info(port).map_err(step("read its properties"))?;
+    let driver = super::text(info.driver_name);
+    let is_tap = device.is_net_tap();
+    check_limits(spec, &info, is_tap)?;
+
+    let mut conf = rte_eth_conf::default();
+    conf.rxmode.mtu = u32::from(spec.mtu);
+    let frame_bytes = u32::from(spec.mtu) + L2_BYTES;
+    let first_segment = u32::from(spec.pool.segment_bytes());
+    let scatter = info.rx_offload_capa & dpdk_sys::GW_RX_OFFLOAD_SCATTER;
+    if is_tap || frame_bytes > first_segment {
+        conf.rxmode.offloads |= scatter;
+        if scatter == 0 && frame_bytes > first_segment {
+            let max = first_segment.saturating_sub(L2_BYTES);
+            return Err(PortError::Mtu {
+                device: spec.device.clone(),
+                mtu: spec.mtu,
+                min: info.min_mtu,
+                max: u16::try_from(max).unwrap_or(info.max_mtu),
+            });
+        }
+    }
+    // net_tap "offloads" by reading every payload byte in software; our own check reads 20 bytes.
+    if !is_tap {
+        conf.rxmode.offloads |= info.rx_offload_capa & dpdk_sys::GW_RX_OFFLOAD_IPV4_CKSUM;
+    }
+    let takes_chains = info.tx_offload_capa & dpdk_sys::GW_TX_OFFLOAD_MULTI_SEGS;
+    conf.txmode.offloads |= takes_chains;
+    let hashes = info.flow_type_rss_offloads & dpdk_sys::GW_RSS_IP_TCP_UDP;
+    // The kernel spreads a tap's flows over its queues by itself.
+    if spec.rx_queues > 1 && hashes != 0 && !is_tap {
+        conf.rxmode.mq_mode = dpdk_sys::GW_MQ_RX_RSS;
+        conf.rx_adv_conf.rss_conf.rss_hf = hashes;
+    }
+    // SAFETY: *started*; the structure is as large as the library thinks (*layout*).
+    check(unsafe {
+        dpdk_sys::rte_eth_dev_configure(port, spec.rx_queues, spec.tx_queues, &raw const conf)
+    })
+    .map_err(step("configure it"))?;
+
+    let (rx_descriptors, tx_descriptors) =
+        descriptors(port, spec, is_tap).map_err(step("size its queues"))?;
+    // SAFETY: *started*.
+    let node = u32::try_from(unsafe { dpdk_sys::rte_eth_dev_socket_id(port) }).unwrap_or(0);
+    for queue in 0..spec.rx_queues {
+        // SAFETY: *started*; no configuration means the driver's defaults; pools are never freed.
+        check(unsafe {
+            let pool = spec.pool.as_ptr();
+            let none = std::ptr::null();
+            dpdk_sys::rte_eth_rx_queue_setup(port, queue, rx_descriptors, node, none, pool)
+        })
+        .map_err(step("set up a receive queue"))?;
+    }
+    for queue in 0..spec.tx_queues {
+        // SAFETY: as above.
+        check(unsafe {
+            let none = std::ptr::null();
+            dpdk_sys::rte_eth_tx_queue_setup(port, queue, tx_descriptors, node, none)
+        })
+        .map_err(step("set up a transmit queue"))?;
+    }
+
+    set_mtu(port, spec.mtu).or_else(ignore_unsupported).map_err(step("set its MTU"))?;
+    if let Some(mac) = spec.mac {
+        set_mac(port, mac.0).map_err(step("set its MAC address"))?;
+    }
+    // SAFETY: *started*.
+    check(unsafe { dpdk_sys::rte_eth_dev_start(port) }).map_err(step("start it"))?;
+    // SAFETY: *started*.
+    check(unsafe { dpdk_sys::rte_eth_dev_set_link_up(port) })
+        .or_else(ignore_unsupported)
+        .map_err(step("set its link up"))?;
+
+    let takes_chains = takes_chains != 0;
+    Ok(Configured {
+        driver,
+        if_index: info.if_index,
+        max_mtu: largest_mtu(spec, &info, scatter != 0, is_tap.then_some(rx_descriptors)),
+        rx: (0..spec.rx_queues).map(|queue| EthRx { port, queue }).collect(),
+        tx: (0..spec.tx_queues).map(|queue| EthTx { port, queue, takes_chains }).collect(),
+    })
+}
+
+fn check_limits(spec: &AttachSpec, info: &rte_eth_dev_info, is_tap: bool) -> Result<(), PortError> {
+    let device = || spec.device.clone();
+    for (direction, asked, max) in [
+        ("receive", spec.rx_queues, info.max_rx_queues),
+        ("transmit", spec.tx_queues, info.max_tx_queues),
+    ] {
+        if asked == 0 || asked > max {
+            return Err(PortError::Queues { device: device(), direction, asked, max });
+        }
+    }
+    if is_tap && spec.rx_queues != spec.tx_queues {
+        return Err(PortError::QueuePairs {
+            device: device(),
+            rx: spec.rx_queues,
+            tx: spec.tx_queues,
+        });
+    }
+    let (min, max) = (info.min_mtu, info.max_mtu);
+    if !(min..=max).contains(&spec.mtu) {
+        return Err(PortError::Mtu { device: device(), mtu: spec.mtu, min, max });
+    }
+    Ok(())
+}
+
+/// The largest MTU that can be set without attaching anew.
+fn largest_mtu(
+    spec: &AttachSpec,
+    info: &rte_eth_dev_info,
+    scatter: bool,
+    tap_segments: Option<u16>,
+) -> u16 {
+    let segment = u32::from(spec.pool.segment_bytes());
+    let room = match tap_segments {
+        Some(count) => segment * u32::from(count),
+        None if scatter => u32::MAX,
+        None => segment,
+    };
+    let room = room.saturating_sub(L2_BYTES).min(u32::from(info.max_mtu));
+    u16::try_from(room).unwrap_or(info.max_mtu)
+}
+
+fn descriptors(port: u16, spec: &AttachSpec, is_tap: bool) -> Result<(u16, u16), c_int> {
+    let wish = if spec.descriptors == 0 { DESCRIPTORS } else { spec.descriptors };
+    if is_tap {
+        let segment = u32::from(spec.pool.segment_bytes()).max(HEADROOM_BYTES as u32);
+        let needed = (u32::from(spec.mtu) + L2_BYTES).div_ceil(segment);
+        return Ok((TAP_SEGMENTS.max(u16::try_from(needed).unwrap_or(TAP_SEGMENTS)), wish));
+    }
+    let (mut rx, mut tx) = (wish, wish);
+    // SAFETY: *started*; both numbers live through the call.
+    check(unsafe { dpdk_sys::rte_eth_dev_adjust_nb_rx_tx_desc(port, &raw mut rx, &raw mut tx) })?;
+    Ok((rx, tx))
+}
+
+/// Sets the MTU; on a tap the kernel interface's.
+pub(super) fn set_mtu(port: u16, mtu: u16) -> Result<(), c_int> {
+    // SAFETY: *started*.
+    check(unsafe { dpdk_sys::rte_eth_dev_set_mtu(port, mtu) })
+}
+
+/// Sets the device's own MAC; on a tap the kernel interface's.
+pub(super) fn set_mac(port: u16, mac: [u8; 6]) -> Result<(), c_int> {
+    let mut address = rte_ether_addr { addr_bytes: mac };
+    // SAFETY: *started*; the address lives through the call.
+    check(unsafe { dpdk_sys::rte_eth_dev_default_mac_addr_set(port, &raw mut address) })
+}
+
+pub(super) fn check(result: c_int) -> Result<(), c_int> {
+    if result < 0 { Err(result) } else { Ok(()) }
+}
+
+fn ignore_unsupported(errno: c_int) -> Result<(), c_int> {
+    if errno == -libc::ENOTSUP { Ok(()) } else { Err(errno) }
+}
+
+/// An error number of the library in words.
+pub(super) fn words(errno: c_int) -> String {
+    io::Error::from_raw_os_error(errno.abs()).to_string()
+}

@@ -1,0 +1,37 @@
+//! Whether the kernel interface of a tap, af_packet or af_xdp port is still there.
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+/// Watches one interface from any namespace: a socket asks in the namespace that it was made in.
+#[derive(Debug)]
+pub(super) struct KernelInterface {
+    socket: OwnedFd,
+    index: i32,
+}
+
+impl KernelInterface {
+    /// The interface with this index in the calling thread's namespace.
+    pub(super) fn watch(index: u32) -> io::Result<Self> {
+        let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+        Ok(Self { socket, index: i32::try_from(index).unwrap_or(0) })
+    }
+
+    /// Its present name; `None` once it was deleted or moved to another namespace.
+    pub(super) fn name(&self) -> Option<String> {
+        // SAFETY: all zero is a valid ifreq.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        request.ifr_ifru.ifru_ifindex = self.index;
+        // SAFETY: the descriptor is open and the kernel writes no more than an ifreq.
+        let failed =
+            unsafe { libc::ioctl(self.socket.as_raw_fd(), libc::SIOCGIFNAME, &raw mut request) };
+        if failed != 0 {
+            return None;
+        }
+        // SAFETY: the kernel ends the name with a zero byte inside the array.
+        let name = unsafe { CStr::from_ptr(request.ifr_name.as_ptr()) };
+        Some(name.to_string_lossy().into_owned())
+    }
+}

@@ -1,0 +1,85 @@
+//! Queue handles: one per queue of an attached device, moved to the worker that polls it.
+
+use super::super::mbuf::Mbuf;
+use crate::frame::Burst;
+use dpdk_sys::rte_mbuf;
+
+/// One receive queue (*one poller*).
+#[derive(Debug)]
+pub struct EthRx {
+    pub(super) port: u16,
+    pub(super) queue: u16,
+}
+
+/// One transmit queue (*one poller*).
+#[derive(Debug)]
+pub struct EthTx {
+    pub(super) port: u16,
+    pub(super) queue: u16,
+    /// Whether the driver takes chained mbufs. One that doesn't may read past the first segment.
+    pub(super) takes_chains: bool,
+}
+
+impl EthRx {
+    /// Its number on the port.
+    pub fn queue(&self) -> u16 {
+        self.queue
+    }
+
+    #[inline]
+    pub(crate) fn rx(&mut self, into: &mut Burst<Mbuf>) -> usize {
+        let (len, room) = (into.len(), into.remaining_capacity());
+        // The capacity of a burst is far below.
+        let room = u16::try_from(room).unwrap_or(u16::MAX);
+        // SAFETY: *one poller*: the queue is set up and started as long as this handle exists and
+        // isn't borrowed by a stop. `Mbuf` is a transparent pointer and there is room for `room` of
+        // them behind `len`; the driver writes `count` *owned* ones.
+        unsafe {
+            let to = into.as_mut_ptr().add(len).cast::<*mut rte_mbuf>();
+            let count = usize::from(dpdk_sys::gw_eth_rx_burst(self.port, self.queue, to, room));
+            into.set_len(len + count);
+            count
+        }
+    }
+}
+
+impl EthTx {
+    /// Its number on the port.
+    pub fn queue(&self) -> u16 {
+        self.queue
+    }
+
+    #[inline]
+    pub(crate) fn tx(&mut self, burst: &mut Burst<Mbuf>) {
+        let sendable = if self.takes_chains { burst.len() } else { put_chains_last(burst) };
+        let count = u16::try_from(sendable).unwrap_or(u16::MAX);
+        // SAFETY: *one poller*, as in `rx`. The driver takes the first `sent` mbufs over; they are
+        // forgotten by moving the rest to the front and shortening the burst.
+        unsafe {
+            let from = burst.as_mut_ptr();
+            let sent = usize::from(dpdk_sys::gw_eth_tx_burst(
+                self.port,
+                self.queue,
+                from.cast::<*mut rte_mbuf>(),
+                count,
+            ));
+            let rest = burst.len() - sent;
+            std::ptr::copy(from.add(sent), from, rest);
+            burst.set_len(rest);
+        }
+    }
+}
+
+/// Moves chained frames behind the others, which keep their order; returns how many come first. What
+/// stays in the burst is a counted drop of the caller's.
+#[cold]
+fn put_chains_last(burst: &mut Burst<Mbuf>) -> usize {
+    let mut first = 0;
+    for index in 0..burst.len() {
+        if burst[index].segments() == 1 {
+            burst[first..=index].rotate_right(1);
+            first += 1;
+        }
+    }
+    first
+}

@@ -1,0 +1,278 @@
+//! One frame in DPDK's memory: an mbuf, possibly a chain of them.
+//!
+//! Accessors are plain loads and stores in Rust; only freeing and copying call into the library, and
+//! the drivers free in bulk.
+
+use crate::frame::{ChecksumState, Frame, HEADROOM_BYTES, Ingress};
+use crate::ids::{AdapterId, PortId};
+use dpdk_sys::rte_mbuf;
+use std::fmt;
+use std::mem::{align_of, offset_of, size_of};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+const _: () = assert!(HEADROOM_BYTES == dpdk_sys::RTE_PKTMBUF_HEADROOM as usize);
+
+/// An owned frame. Dropping it gives all of its segments back to their pool.
+///
+/// Invariant (*owned*): the pointer is the head of a chain that nobody else reaches, every segment's
+/// `data_off + data_len <= buf_len`, and the head's `pkt_len` and `nb_segs` describe the chain.
+#[repr(transparent)]
+pub struct Mbuf(NonNull<rte_mbuf>);
+
+// SAFETY: *owned*; an mbuf is bound to no thread, and pools take frees from any.
+unsafe impl Send for Mbuf {}
+
+/// How [`Ingress`] lies in the mbuf's dynamic field.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct IngressField {
+    adapter: u32,
+    port: u16,
+    _unused: u16,
+}
+
+/// Offset of [`IngressField`] in an mbuf. Written once at start before any pool exists, read by
+/// whoever holds an mbuf; the pool's creation orders the two, so relaxed is enough.
+static INGRESS_OFFSET: AtomicUsize = AtomicUsize::new(0);
+
+/// Checks the layout and reserves the field that carries a frame's ingress. Once, from EAL start.
+pub(super) fn prepare() -> Result<(), String> {
+    check_layout()?;
+    let mut field = dpdk_sys::rte_mbuf_dynfield {
+        size: size_of::<IngressField>(),
+        align: align_of::<IngressField>(),
+        ..Default::default()
+    };
+    for (to, from) in field.name.iter_mut().zip(b"guestway_ingress") {
+        *to = from.cast_signed();
+    }
+    // SAFETY: *started* (called by EAL start alone); the description lives through the call.
+    let offset = unsafe { dpdk_sys::rte_mbuf_dynfield_register(&raw const field) };
+    let offset = usize::try_from(offset).map_err(|_| {
+        format!("no room left in the mbuf for a field of {} bytes", size_of::<IngressField>())
+    })?;
+    INGRESS_OFFSET.store(offset, Ordering::Relaxed);
+    Ok(())
+}
+
+/// *layout*: compares what bindgen made of the header with what the C compiler made of it.
+fn check_layout() -> Result<(), String> {
+    // SAFETY: returns constants; needs nothing.
+    let c = unsafe { dpdk_sys::gw_mbuf_layout() };
+    let pairs = [
+        ("size", c.size, size_of::<rte_mbuf>()),
+        ("buf_addr", c.buf_addr, offset_of!(rte_mbuf, buf_addr)),
+        ("data_off", c.data_off, offset_of!(rte_mbuf, data_off)),
+        ("refcnt", c.refcnt, offset_of!(rte_mbuf, refcnt)),
+        ("nb_segs", c.nb_segs, offset_of!(rte_mbuf, nb_segs)),
+        ("ol_flags", c.ol_flags, offset_of!(rte_mbuf, ol_flags)),
+        ("pkt_len", c.pkt_len, offset_of!(rte_mbuf, pkt_len)),
+        ("data_len", c.data_len, offset_of!(rte_mbuf, data_len)),
+        ("buf_len", c.buf_len, offset_of!(rte_mbuf, buf_len)),
+        ("pool", c.pool, offset_of!(rte_mbuf, pool)),
+        ("next", c.next, offset_of!(rte_mbuf, next)),
+    ];
+    match pairs.iter().find(|(_, in_c, in_rust)| in_c != in_rust) {
+        Some((field, in_c, in_rust)) => {
+            Err(format!("struct rte_mbuf: {field} is {in_c} in C and {in_rust} here"))
+        }
+        None => Ok(()),
+    }
+}
+
+impl Mbuf {
+    /// Takes ownership of a fresh mbuf.
+    ///
+    /// # Safety
+    /// `raw` must satisfy the type's invariant and nobody else may use it from now on.
+    pub(super) unsafe fn from_raw(raw: NonNull<rte_mbuf>) -> Self {
+        Self(raw)
+    }
+
+    fn raw(&self) -> &rte_mbuf {
+        // SAFETY: *owned*.
+        unsafe { self.0.as_ref() }
+    }
+
+    fn raw_mut(&mut self) -> &mut rte_mbuf {
+        // SAFETY: *owned*, and `self` is borrowed exclusively.
+        unsafe { self.0.as_mut() }
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut rte_mbuf {
+        self.0.as_ptr()
+    }
+
+    /// How many segments the frame is spread over; 1 for most.
+    pub fn segments(&self) -> u16 {
+        self.raw().nb_segs
+    }
+
+    fn ingress_field(&self) -> NonNull<IngressField> {
+        // SAFETY: the offset was handed out by the library for a field of this size and alignment
+        // inside the mbuf (`prepare`), and pools exist only after that.
+        unsafe { self.0.byte_add(INGRESS_OFFSET.load(Ordering::Relaxed)).cast() }
+    }
+}
+
+impl Drop for Mbuf {
+    fn drop(&mut self) {
+        // SAFETY: *owned*; nobody uses the pointer after this.
+        unsafe { dpdk_sys::gw_pktmbuf_free(self.0.as_ptr()) }
+    }
+}
+
+impl fmt::Debug for Mbuf {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Mbuf")
+            .field("len", &self.len())
+            .field("segments", &self.segments())
+            .field("ingress", &self.ingress())
+            .finish()
+    }
+}
+
+impl Frame for Mbuf {
+    #[inline]
+    fn head(&self) -> &[u8] {
+        segment_bytes(self.raw())
+    }
+
+    #[inline]
+    fn head_mut(&mut self) -> &mut [u8] {
+        let raw = self.raw_mut();
+        let (offset, len) = (usize::from(raw.data_off), usize::from(raw.data_len));
+        // SAFETY: *owned*: these bytes lie inside the segment's buffer and are ours alone.
+        unsafe { std::slice::from_raw_parts_mut(raw.buf_addr.cast::<u8>().add(offset), len) }
+    }
+
+    #[inline]
+    fn len(&self) -> usize {
+        self.raw().pkt_len as usize
+    }
+
+    #[inline]
+    fn grow_front(&mut self, bytes: usize) -> bool {
+        let raw = self.raw_mut();
+        let Ok(count) = u16::try_from(bytes) else { return false };
+        let (Some(offset), Some(len)) =
+            (raw.data_off.checked_sub(count), raw.data_len.checked_add(count))
+        else {
+            return false;
+        };
+        raw.data_off = offset;
+        raw.data_len = len;
+        raw.pkt_len += u32::from(count);
+        true
+    }
+
+    #[inline]
+    fn shrink_front(&mut self, bytes: usize) -> bool {
+        let raw = self.raw_mut();
+        let Ok(count) = u16::try_from(bytes) else { return false };
+        let Some(len) = raw.data_len.checked_sub(count) else { return false };
+        // Cannot overflow: `data_off + data_len` was at most `buf_len`.
+        raw.data_off += count;
+        raw.data_len = len;
+        raw.pkt_len -= u32::from(count);
+        true
+    }
+
+    fn truncate(&mut self, len: usize) {
+        if len >= self.len() {
+            return;
+        }
+        let mut last = self.0;
+        let mut keep = len;
+        let mut segments = 1;
+        // SAFETY: *owned*: the chain is ours, and since `keep` is less than what it holds the walk
+        // ends before `next` is null. Cut off, the rest is a chain of its own that nobody reaches.
+        let rest = unsafe {
+            while keep > usize::from(last.as_ref().data_len) {
+                keep -= usize::from(last.as_ref().data_len);
+                let Some(next) = NonNull::new(last.as_ref().next) else { return };
+                last = next;
+                segments += 1;
+            }
+            let last = last.as_mut();
+            last.data_len = u16::try_from(keep).unwrap_or(last.data_len);
+            std::mem::replace(&mut last.next, std::ptr::null_mut())
+        };
+        let raw = self.raw_mut();
+        raw.nb_segs = segments;
+        raw.pkt_len = u32::try_from(len).unwrap_or(raw.pkt_len);
+        if let Some(rest) = NonNull::new(rest) {
+            // SAFETY: as above.
+            drop(unsafe { Mbuf::from_raw(rest) });
+        }
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> bool {
+        let raw = self.raw_mut();
+        let end = usize::from(raw.data_off) + usize::from(raw.data_len);
+        let fits = raw.nb_segs == 1 && bytes.len() <= usize::from(raw.buf_len).saturating_sub(end);
+        let (true, Ok(count)) = (fits, u16::try_from(bytes.len())) else { return false };
+        // SAFETY: *owned*: `end + count` is at most `buf_len`, and `bytes` can't overlap a buffer
+        // that is borrowed exclusively.
+        unsafe {
+            let to = raw.buf_addr.cast::<u8>().add(end);
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
+        }
+        raw.data_len += count;
+        raw.pkt_len += u32::from(count);
+        true
+    }
+
+    fn copy_out(&self, offset: usize, out: &mut [u8]) -> usize {
+        let mut skip = offset;
+        let mut copied = 0;
+        let mut segment = Some(self.raw());
+        while let Some(here) = segment
+            && copied < out.len()
+        {
+            let bytes = segment_bytes(here);
+            let bytes = &bytes[skip.min(bytes.len())..];
+            skip = skip.saturating_sub(usize::from(here.data_len));
+            let count = bytes.len().min(out.len() - copied);
+            out[copied..copied + count].copy_from_slice(&bytes[..count]);
+            copied += count;
+            // SAFETY: *owned*: `next` is null or a segment of this chain, borrowed with `self`.
+            segment = unsafe { here.next.as_ref() };
+        }
+        copied
+    }
+
+    #[inline]
+    fn ingress(&self) -> Ingress {
+        // SAFETY: *owned*, and the field lies inside (`ingress_field`).
+        let field = unsafe { self.ingress_field().read() };
+        Ingress { port: PortId(field.port), adapter: AdapterId(field.adapter) }
+    }
+
+    #[inline]
+    fn set_ingress(&mut self, ingress: Ingress) {
+        let field = IngressField { adapter: ingress.adapter.0, port: ingress.port.0, _unused: 0 };
+        // SAFETY: *owned*, borrowed exclusively, and the field lies inside (`ingress_field`).
+        unsafe { self.ingress_field().write(field) }
+    }
+
+    #[inline]
+    fn ip_checksum(&self) -> ChecksumState {
+        // DPDK Programmer's Guide, mbuf library: both bits mean "not valid, but data is intact",
+        // which a software check settles as well as "unknown".
+        match self.raw().ol_flags & dpdk_sys::GW_RX_IP_CKSUM_MASK {
+            dpdk_sys::GW_RX_IP_CKSUM_GOOD => ChecksumState::Good,
+            dpdk_sys::GW_RX_IP_CKSUM_BAD => ChecksumState::Bad,
+            _ => ChecksumState::Unknown,
+        }
+    }
+}
+
+/// The bytes of one segment.
+#[inline]
+fn segment_bytes(segment: &rte_mbuf) -> &[u8] {
+    let (offset, len) = (usize::from(segment.data_off), usize::from(segment.data_len));
+    // SAFETY: *owned*: the segment is borrowed from its owner and the bytes lie inside its buffer.
+    unsafe { std::slice::from_raw_parts(segment.buf_addr.cast::<u8>().add(offset), len) }
+}

@@ -1,0 +1,106 @@
+//! What the tests on real DPDK share: EAL without hugepages or PCI, a pool, and a network namespace.
+//!
+//! EAL starts once per process, so each test wants a process of its own: `cargo nextest` gives it one.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use dataplane::dpdk::{Eal, EalError, EalOptions, Mbuf, Pool, PoolOps, PoolSpec, Rx, Tx};
+use dataplane::frame::{Burst, Frame, FramePool};
+use dataplane::io::{RxQueue, TxQueue};
+use nix::sched::{CloneFlags, unshare};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// Mbufs of the tests' pool.
+pub(crate) const MBUFS: u32 = 2047;
+
+/// EAL's arguments of every test; the prefix keeps processes apart.
+pub(crate) fn options(extra: &[&str]) -> EalOptions {
+    let prefix = format!("gw-test-{}", std::process::id());
+    let own = ["--no-huge", "--no-pci", "--no-shconf", "-m", "128", "--file-prefix", &prefix];
+    EalOptions {
+        control_core: 0,
+        worker_cores: vec![1],
+        extra: own.iter().chain(extra).map(|text| (*text).to_owned()).collect(),
+    }
+}
+
+/// A namespace of this test's own, then EAL, with the calling thread polling.
+pub(crate) fn start() -> (Eal, Pool) {
+    enter_private_namespace();
+    let eal = start_with(&[]).expect("EAL");
+    dataplane::dpdk::eal::signal::admit_rx_signals().expect("signals");
+    (eal, pool(eal))
+}
+
+pub(crate) fn start_with(extra: &[&str]) -> Result<Eal, EalError> {
+    Eal::start(&options(extra))
+}
+
+pub(crate) fn pool(eal: Eal) -> Pool {
+    Pool::create(eal, &PoolSpec::new("test", MBUFS, PoolOps::RingMtRts)).expect("pool")
+}
+
+/// Nothing that a test does can reach the machine's own interfaces.
+pub(crate) fn enter_private_namespace() {
+    unshare(CloneFlags::CLONE_NEWNET).expect("root is needed");
+    sh("ip link set lo up");
+}
+
+/// Runs a shell command in the calling thread's namespace and returns what it printed.
+pub(crate) fn sh(command: &str) -> String {
+    let output = Command::new("sh").args(["-c", command]).output().expect("sh");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command}: {text}{errors}");
+    text
+}
+
+/// Polls `is_so` for at most two seconds.
+pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(2), "not within 2 s: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A frame of the pool with these bytes.
+pub(crate) fn frame(pool: &mut Pool, bytes: &[u8]) -> Mbuf {
+    let mut frame = pool.alloc().expect("an mbuf");
+    assert!(frame.append(bytes));
+    frame
+}
+
+/// An Ethernet frame from 02:…:01 of the experimental type 0x88b5, `len` bytes in all.
+pub(crate) fn ethernet(destination: [u8; 6], len: usize) -> Vec<u8> {
+    let mut bytes = destination.to_vec();
+    bytes.extend([2, 0, 0, 0, 0, 1, 0x88, 0xb5]);
+    bytes.extend((bytes.len()..len).map(|index| index.to_le_bytes()[0]));
+    bytes
+}
+
+/// Polls until a frame satisfies `wanted`; others are dropped.
+pub(crate) fn receive(rx: &mut Rx, mut wanted: impl FnMut(&Mbuf) -> bool) -> Mbuf {
+    let mut found = None;
+    eventually("the frame arrives", || {
+        let mut burst = Burst::new();
+        rx.rx(&mut burst);
+        found = found.take().or_else(|| burst.into_iter().find(&mut wanted));
+        found.is_some()
+    });
+    found.expect("checked")
+}
+
+/// Sends frames, all of which must be taken.
+pub(crate) fn send(tx: &mut Tx, frames: impl IntoIterator<Item = Mbuf>) {
+    let mut burst: Burst<Mbuf> = frames.into_iter().collect();
+    tx.tx(&mut burst);
+    assert!(burst.is_empty(), "{} frames were not sent", burst.len());
+}
+
+/// All bytes of a frame, over its segments.
+pub(crate) fn bytes_of(frame: &Mbuf) -> Vec<u8> {
+    let mut bytes = vec![0; frame.len()];
+    assert_eq!(frame.copy_out(0, &mut bytes), bytes.len());
+    bytes
+}
