@@ -40,7 +40,7 @@ const BULK: usize = 64;
 
 impl<const FIRST: u32, const SECOND: u32> Fib<FIRST, SECOND> {
     fn new(groups: usize) -> Self {
-        assert!(FIRST + SECOND <= 32, "keys are 32 bits at most");
+        const { assert!(FIRST > 0 && FIRST + SECOND <= 32, "keys are 32 bits at most") };
         Self {
             first: zeroed_u32(1 << FIRST),
             second: zeroed_u32(groups << SECOND),

@@ -163,7 +163,7 @@ impl<T> Limbo<T> {
     }
 
     /// Gives back what no reader can still hold, oldest first. What was retired since the last call
-    /// begins its grace period here at the latest.
+    /// begins its grace period here at the latest. What is not taken from the iterator is dropped.
     pub fn collect(&mut self, qsbr: &Qsbr) -> impl Iterator<Item = T> {
         self.begin(qsbr);
         let passed = if self.waiting.is_empty() { Grace(0) } else { qsbr.passed() };

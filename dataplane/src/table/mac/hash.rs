@@ -38,5 +38,5 @@ const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
 #[inline]
 fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
-    (product >> 64) as u64 ^ (product & u128::from(u64::MAX)) as u64
+    (product >> 64) as u64 ^ a.wrapping_mul(b)
 }
