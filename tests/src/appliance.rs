@@ -1,10 +1,12 @@
 //! The real binary, started and driven as an operator would.
 
+use crate::balance::Pool;
 use crate::config::Config;
 use crate::lab::{Bridge, Lab};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -40,6 +42,10 @@ pub struct Appliance {
     socket: PathBuf,
     log: PathBuf,
     lan: Option<Bridge>,
+    /// The mbuf pool after the start.
+    pool: Option<Pool>,
+    /// Whether a port has gone since: its counters went with it.
+    ports_have_gone: Cell<bool>,
 }
 
 impl Appliance {
@@ -55,6 +61,8 @@ impl Appliance {
             socket: lab.dir().join("api.sock"),
             log: lab.dir().join("appliance.log"),
             lan: lan.cloned(),
+            pool: None,
+            ports_have_gone: Cell::new(false),
         };
         appliance.launch();
         appliance
@@ -81,6 +89,8 @@ impl Appliance {
             plugged = plugged || self.lan.as_ref().is_some_and(|lan| lan.try_enslave("up0"));
             let answers = UnixStream::connect(&self.socket).is_ok();
             if answers && plugged && self.ctl("show version").is_ok() {
+                self.pool = Some(Pool::read(self));
+                self.ports_have_gone.set(false);
                 return;
             }
             if let Some(status) = self.child().try_wait().expect("wait") {
@@ -118,6 +128,10 @@ impl Appliance {
 
     /// One command; its output, or the one line that says what is wrong.
     pub fn ctl(&self, words: &str) -> Result<String, String> {
+        let verb = words.split(' ').nth(1).unwrap_or_default();
+        if matches!(verb, "del" | "detach") {
+            self.ports_have_gone.set(true);
+        }
         ctl(&self.socket, words)
     }
 
@@ -166,9 +180,16 @@ impl Appliance {
     /// Checks the books, then ends it by SIGTERM: it must exit 0.
     #[track_caller]
     pub fn stop(&mut self) {
-        crate::balance::check(self);
+        self.check_books();
         let status = self.terminate();
         assert!(status.success(), "SIGTERM: {status}\n{}", self.log());
+    }
+
+    /// The counters add up, and the mbufs are back where they were after the start.
+    #[track_caller]
+    pub fn check_books(&self) {
+        let pool = self.pool.as_ref().expect("started");
+        crate::balance::check(self, pool, self.ports_have_gone.get());
     }
 
     /// SIGTERM, and how it exited.
