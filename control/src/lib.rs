@@ -3,3 +3,5 @@
 pub mod api;
 pub mod model;
 pub mod neighbor;
+pub mod registry;
+pub mod publish;

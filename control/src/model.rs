@@ -9,8 +9,13 @@ use std::net::IpAddr;
 use utoipa::ToSchema;
 
 pub use name::{BadName, Name};
+pub use prefix::{BadPrefix, parse_prefix};
+pub(crate) use spec::namespace_name;
+pub use spec::{BadSpec, Namespace, PciAddress, PortSpec, TapSpec, VdevSpec, VhostUserSpec};
 
 mod name;
+mod prefix;
+mod spec;
 
 /// What kind of guest it is; decides the default mode (HR-2, HR-15).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
@@ -64,8 +69,9 @@ pub struct AdapterWish {
     /// Network, for virtual-network mode; `default` where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Name>,
-    /// Registered addresses. A bare address is a /32 or /128.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Registered addresses. A bare address is a /32 or /128. Host-routed: addresses alone, or a whole
+    /// prefix that is routed to the adapter. In a network: with the length of the on-link prefix.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "prefix::optional_list")]
     #[schema(value_type = Option<Vec<String>>)]
     pub addresses: Option<Vec<IpNet>>,
     /// MAC of the guest side; generated where absent.
@@ -92,6 +98,21 @@ pub struct AdapterWish {
     /// Whether an address is probed on the LAN before use (RFC 5227); on where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<bool>,
+    /// Rate limit: part of the contract, refused in this version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+}
+
+/// Rate limit of an adapter, bits per second, seen from the guest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Rate {
+    /// Towards the guest.
+    #[serde(default, rename = "in", skip_serializing_if = "Option::is_none")]
+    pub in_bps: Option<u64>,
+    /// From the guest.
+    #[serde(default, rename = "out", skip_serializing_if = "Option::is_none")]
+    pub out_bps: Option<u64>,
 }
 
 /// What a network is attached to.
@@ -132,7 +153,8 @@ pub struct NetworkPatch {
     /// Unknown unicast policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unknown_unicast: Option<UnknownUnicast>,
-    /// Whether sources on the uplink and on adapters without the `mac` filter are learned.
+    /// Whether sources on the uplink and on adapters without the `mac` filter are learned. On where
+    /// absent: while every adapter keeps its filter there is nothing to learn inside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learning: Option<bool>,
     /// Most learned MACs in the network, 0 to 65536.
@@ -153,7 +175,7 @@ pub struct NetworkServer {
     /// Port specification.
     pub port: String,
     /// Addresses of the server on the network, with their prefix length.
-    #[serde(default)]
+    #[serde(default, with = "prefix::list")]
     #[schema(value_type = Vec<String>)]
     pub addresses: Vec<IpNet>,
     /// MAC of the kernel's end; generated where absent.
@@ -183,7 +205,7 @@ pub enum MacTarget {
         /// Adapter.
         adapter: Name,
     },
-    /// A port: the network's uplink or its server port.
+    /// A port: the network's uplink by its name, or the word `server` for its server port.
     Port(Name),
 }
 
@@ -213,7 +235,8 @@ pub struct PortWish {
     /// Receive queues; 1 where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queues: Option<u16>,
-    /// Our MAC on it; the device's own for a physical NIC, generated for a tap.
+    /// Uplink: our MAC on it; the device's own where absent, generated for a net_tap. Host and shared:
+    /// the MAC of the kernel's end (ours there is the appliance's gateway MAC); generated where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub mac: Option<MacAddr>,
@@ -221,7 +244,7 @@ pub struct PortWish {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u16>,
     /// Uplink: the server's public addresses with prefix length.
-    #[serde(default)]
+    #[serde(default, with = "prefix::list")]
     #[schema(value_type = Vec<String>)]
     pub addresses: Vec<IpNet>,
     /// Uplink: next hop of the default route, at most one per family.
@@ -309,11 +332,13 @@ pub enum Change {
     },
     RouteAdd {
         #[schema(value_type = String)]
+        #[serde(with = "prefix::single")]
         prefix: IpNet,
         via: Via,
     },
     RouteDel {
         #[schema(value_type = String)]
+        #[serde(with = "prefix::single")]
         prefix: IpNet,
     },
     NeighborAdd {
@@ -342,6 +367,7 @@ pub enum Change {
     ClassAdd {
         class: Name,
         #[schema(value_type = Vec<String>)]
+        #[serde(with = "prefix::list")]
         prefixes: Vec<IpNet>,
     },
     ClassDel {

@@ -1,13 +1,15 @@
 //! A name of a guest, adapter, port, network or class.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
-/// 1 to 32 of a-z, 0-9, `-`, `_`, `.`; never `.` or `..`.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Name(String);
+/// 1 to 32 of a-z, 0-9, `-`, `_`, `.`; never `.` or `..`. Shared text: a clone costs a count, since
+/// the registry's indexes and effects repeat names by the ten thousand.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Name(Arc<str>);
 
 /// A string that is not a name.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -37,13 +39,19 @@ impl TryFrom<String> for Name {
         let good = (1..=32).contains(&text.len())
             && text.bytes().all(legal)
             && text.bytes().any(|b| b != b'.');
-        if good { Ok(Self(text)) } else { Err(BadName(text)) }
+        if good { Ok(Self(text.into())) } else { Err(BadName(text)) }
     }
 }
 
 impl From<Name> for String {
     fn from(name: Name) -> String {
-        name.0
+        name.0.as_ref().to_owned()
+    }
+}
+
+impl Serialize for Name {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.0)
     }
 }
 
