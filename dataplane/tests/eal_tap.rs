@@ -5,9 +5,7 @@ mod eal_lab;
 use dataplane::dpdk::{AttachSpec, ethdev};
 use dataplane::frame::Frame;
 use dataplane::wire::ethernet::MacAddr;
-use eal_lab::{bytes_of, ethernet, eventually, frame, receive, send, sh, start};
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, socket};
-use std::os::fd::AsRawFd;
+use eal_lab::{bytes_of, ethernet, eventually, expect_in_kernel, frame, listen, receive, send, sh, start};
 
 const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 7]);
 
@@ -24,16 +22,10 @@ fn frames_pass_both_ways_unchanged() {
     assert!(shown.contains("02:00:00:00:00:07") && shown.contains("mtu 1400"), "{shown}");
     eventually("link up", || port.link().unwrap().up);
 
-    let listener =
-        socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_NONBLOCK, SockProtocol::EthAll)
-            .unwrap();
+    let listener = listen("t0");
     let sent = ethernet(MAC.0, 900);
     send(&mut tx[0], [frame(&mut pool, &sent)]);
-    let mut buffer = [0; 2048];
-    eventually("the kernel sees our frame", || {
-        let count = recv(listener.as_raw_fd(), &mut buffer, MsgFlags::empty()).unwrap_or(0);
-        buffer[..count] == sent
-    });
+    expect_in_kernel(&listener, &sent);
 
     // The kernel asks for a neighbor that doesn't exist: an ARP request by broadcast.
     sh("ip addr add 192.0.2.1/24 dev t0; ping -c1 -W1 192.0.2.2 || true");

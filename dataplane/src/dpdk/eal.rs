@@ -145,6 +145,9 @@ impl Eal {
     /// per process, whether it succeeds or not.
     pub fn start(options: &EalOptions) -> Result<Eal, EalError> {
         check_version(runtime_version())?;
+        if STARTED.load(Ordering::Acquire) {
+            return Err(EalError::AlreadyStarted);
+        }
         if !Uid::effective().is_root() {
             return Err(EalError::NotRoot { uid: Uid::effective().as_raw() });
         }

@@ -6,7 +6,12 @@
 use dataplane::dpdk::{Eal, EalError, EalOptions, Mbuf, Pool, PoolOps, PoolSpec, Rx, Tx};
 use dataplane::frame::{Burst, Frame, FramePool};
 use dataplane::io::{RxQueue, TxQueue};
+use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, bind, recv, send as send_raw, socket,
+};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -103,4 +108,32 @@ pub(crate) fn bytes_of(frame: &Mbuf) -> Vec<u8> {
     let mut bytes = vec![0; frame.len()];
     assert_eq!(frame.copy_out(0, &mut bytes), bytes.len());
     bytes
+}
+
+/// A packet socket on an interface of the calling thread's namespace.
+pub(crate) fn listen(interface: &str) -> OwnedFd {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let raw = socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll).unwrap();
+    // The address holds the index and no more that bind needs.
+    let wanted = |one: &InterfaceAddress| {
+        one.interface_name == interface && one.address.is_some_and(|a| a.as_link_addr().is_some())
+    };
+    let found = getifaddrs().unwrap().find(wanted).and_then(|one| one.address);
+    bind(raw.as_raw_fd(), found.unwrap().as_link_addr().unwrap()).unwrap();
+    raw
+}
+
+/// Makes the kernel send these bytes out by an interface.
+pub(crate) fn inject(interface: &str, bytes: &[u8]) {
+    let sent = send_raw(listen(interface).as_raw_fd(), bytes, MsgFlags::empty()).unwrap();
+    assert_eq!(sent, bytes.len());
+}
+
+/// Waits until the kernel received exactly these bytes.
+pub(crate) fn expect_in_kernel(listener: &OwnedFd, wanted: &[u8]) {
+    let mut buffer = vec![0; 10_000];
+    eventually("the kernel receives the frame", || {
+        let count = recv(listener.as_raw_fd(), &mut buffer, MsgFlags::empty()).unwrap_or(0);
+        buffer[..count] == *wanted
+    });
 }

@@ -2,7 +2,6 @@
 
 use super::device::Device;
 use super::{AttachSpec, EthRx, EthTx, PortError};
-use crate::frame::HEADROOM_BYTES;
 use dpdk_sys::{rte_eth_conf, rte_eth_dev_info, rte_ether_addr};
 use std::ffi::c_int;
 use std::io;
@@ -12,8 +11,9 @@ const L2_BYTES: u32 = 14 + 4 + 4;
 /// Descriptors of a queue where nobody says otherwise.
 const DESCRIPTORS: u16 = 1024;
 /// For net_tap "descriptors" are the segments that one frame may fill. Each is an iovec of every
-/// read, and an mbuf kept ready, so few: eight hold a frame of 16 KB.
-const TAP_SEGMENTS: u16 = 8;
+/// read, and an mbuf kept ready, so few: five hold a jumbo frame, which a guest may send whatever MTU
+/// was set for it. A longer one is an error that the device counts.
+const TAP_SEGMENTS: u16 = 5;
 
 /// What became of the wishes.
 pub(super) struct Configured {
@@ -66,7 +66,7 @@ pub(super) fn configure(
                 device: spec.device.clone(),
                 mtu: spec.mtu,
                 min: info.min_mtu,
-                max: u16::try_from(max).unwrap_or(info.max_mtu),
+                max: u16::try_from(max).unwrap_or(u16::MAX),
             });
         }
     }
@@ -148,7 +148,7 @@ fn check_limits(spec: &AttachSpec, info: &rte_eth_dev_info, is_tap: bool) -> Res
             tx: spec.tx_queues,
         });
     }
-    let (min, max) = (info.min_mtu, info.max_mtu);
+    let (min, max) = mtu_range(info);
     if !(min..=max).contains(&spec.mtu) {
         return Err(PortError::Mtu { device: device(), mtu: spec.mtu, min, max });
     }
@@ -168,14 +168,27 @@ fn largest_mtu(
         None if scatter => u32::MAX,
         None => segment,
     };
-    let room = room.saturating_sub(L2_BYTES).min(u32::from(info.max_mtu));
-    u16::try_from(room).unwrap_or(info.max_mtu)
+    let room = room.saturating_sub(L2_BYTES).min(u32::from(mtu_range(info).1));
+    u16::try_from(room).unwrap_or(u16::MAX)
+}
+
+/// Least and largest MTU that the library lets a device have: its own limits, and its longest frame
+/// less the header that its limits imply or, where it names no largest MTU, header and FCS.
+pub(super) fn mtu_range(info: &rte_eth_dev_info) -> (u16, u16) {
+    let named = u32::from(info.max_mtu);
+    let overhead = if info.max_mtu != u16::MAX && info.max_rx_pktlen > named {
+        info.max_rx_pktlen - named
+    } else {
+        dpdk_sys::RTE_ETHER_HDR_LEN + dpdk_sys::RTE_ETHER_CRC_LEN
+    };
+    let max = named.min(info.max_rx_pktlen.saturating_sub(overhead));
+    (info.min_mtu, u16::try_from(max).unwrap_or(u16::MAX))
 }
 
 fn descriptors(port: u16, spec: &AttachSpec, is_tap: bool) -> Result<(u16, u16), c_int> {
     let wish = if spec.descriptors == 0 { DESCRIPTORS } else { spec.descriptors };
     if is_tap {
-        let segment = u32::from(spec.pool.segment_bytes()).max(HEADROOM_BYTES as u32);
+        let segment = u32::from(spec.pool.segment_bytes()).max(1);
         let needed = (u32::from(spec.mtu) + L2_BYTES).div_ceil(segment);
         return Ok((TAP_SEGMENTS.max(u16::try_from(needed).unwrap_or(TAP_SEGMENTS)), wish));
     }

@@ -122,7 +122,7 @@ impl EthPort {
             driver: text(info.driver_name),
             max_rx_queues: info.max_rx_queues,
             max_tx_queues: info.max_tx_queues,
-            mtu_range: (info.min_mtu, info.max_mtu),
+            mtu_range: configure::mtu_range(&info),
             rx_offloads: info.rx_offload_capa,
             tx_offloads: info.tx_offload_capa,
             rss_hashes: info.flow_type_rss_offloads,
