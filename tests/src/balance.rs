@@ -49,6 +49,15 @@ pub fn count(row: &Value, key: &str) -> u64 {
     row[key].as_u64().unwrap_or(0)
 }
 
+/// The adapter of a guest, as `show guest` has it.
+#[track_caller]
+pub fn adapter(appliance: &Appliance, guest: &str, adapter: &str) -> Value {
+    let guests = rows(appliance.json(&format!("show guest {guest}")));
+    let adapters = guests[0]["adapters"].as_array().expect("adapters").clone();
+    let found = adapters.into_iter().find(|row| row["adapter"] == adapter);
+    found.unwrap_or_else(|| panic!("{guest} has no adapter {adapter}: {guests:?}"))
+}
+
 /// Checks the counter identity of a running appliance: per port, and in all unless ports have gone.
 /// Then the mbuf pool against `before`, if the ports are the same.
 #[track_caller]

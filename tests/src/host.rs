@@ -123,9 +123,9 @@ impl Host {
         self.run("ip neigh flush all");
     }
 
-    /// One echo request, answered within a second?
+    /// One echo request, answered within 300 ms?
     pub fn ping(&self, to: &str) -> bool {
-        self.succeeds(&format!("ping -n -q -c 1 -W 1 {to}"))
+        self.succeeds(&format!("ping -n -q -c 1 -W 0.3 {to}"))
     }
 
     /// The path to `to` comes to work within `limit`, and then ten more requests in a row are all

@@ -68,6 +68,11 @@ impl Lab {
         host
     }
 
+    /// A host that was made before.
+    pub fn known(&self, name: &str) -> Host {
+        Host::of_netns(name)
+    }
+
     /// A Linux bridge in the server's namespace: the physical LAN, or a plain learning switch to
     /// compare with. It has no addresses and answers nothing.
     pub fn bridge(&self, name: &str) -> Bridge {

@@ -9,7 +9,9 @@ use crate::frames::{
     Arp, BROADCAST, IPV4, Mac, Random, UDP, addresses, ethernet, ip, ipv4, macs, udp,
 };
 use crate::host::Host;
+use crate::lab::Lab;
 use crate::raw::Wire;
+use crate::world::World;
 use std::time::{Duration, Instant};
 
 /// How long a probe goes on before it counts as failed.
@@ -72,6 +74,34 @@ pub const ALL: [(&str, Probe); 8] = [
 ];
 
 impl Scene {
+    /// Three hosts `s1`, `s2`, `s3` on a plain learning switch, to show that a probe can succeed.
+    pub fn switched(lab: &Lab) -> Self {
+        let switch = lab.bridge("switch");
+        let plug = |number: usize| {
+            let host = lab.host(&format!("s{number}"));
+            switch.plug(lab, &host, "eth0");
+            let ip = format!("192.0.2.{}", 10 + number);
+            host.address("eth0", &format!("{ip}/24"));
+            host.run("ip route add default via 192.0.2.254");
+            End { host, iface: "eth0".to_owned(), ip }
+        };
+        let scene = Self { a: plug(1), b: plug(2), mallory: plug(3) };
+        scene.prepare();
+        scene
+    }
+
+    /// Containers 1, 2 and 3 of a world.
+    pub fn in_world(world: &World) -> Self {
+        let end = |number: usize| End {
+            host: world.ct(number).clone(),
+            iface: world.iface().to_owned(),
+            ip: crate::world::address(number),
+        };
+        let scene = Self { a: end(1), b: end(2), mallory: end(3) };
+        scene.prepare();
+        scene
+    }
+
     /// Victims that believe the newest ARP at once, which only makes the attacker's life easier.
     pub fn prepare(&self) {
         for end in [&self.a, &self.b] {

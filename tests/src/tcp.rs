@@ -1,8 +1,11 @@
 //! TCP between two hosts by `iperf3`, and what the receiver's kernel thought of the checksums.
 
 use crate::counts::IPERF_SECONDS;
+use crate::frames::ip;
 use crate::host::Host;
 use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// Streams TCP from `client` to `server_ip` for the seconds of the counts table: no second may pass
@@ -34,6 +37,34 @@ pub fn streams_for(seconds: u32, client: &Host, server: &Host, server_ip: &str) 
     let received = &report["end"]["sum_received"];
     assert!(received["bytes"].as_f64().unwrap_or(0.0) > 0.0, "nothing received: {report}");
     received["bits_per_second"].as_f64().expect("rate")
+}
+
+/// Opens a connection from `client` to `server` and has a word go each way.
+#[track_caller]
+pub fn converses(client: &Host, server: &Host, server_ip: &str) {
+    const PORT: u16 = 4_000;
+    let listener = server.tcp_listener(PORT);
+    let answering = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept()?;
+        let mut question = [0; 8];
+        stream.read_exact(&mut question)?;
+        stream.write_all(&question)
+    });
+    let to = SocketAddr::from((ip(server_ip), PORT));
+    let asked = client.inside(move || -> std::io::Result<[u8; 8]> {
+        let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(3))?;
+        stream.set_read_timeout(Some(Duration::from_secs(3)))?;
+        stream.write_all(b"question")?;
+        let mut answer = [0; 8];
+        stream.read_exact(&mut answer)?;
+        Ok(answer)
+    });
+    let names = (client.name(), server.name());
+    match asked {
+        Ok(answer) => assert_eq!(&answer, b"question", "{names:?}"),
+        Err(error) => panic!("{names:?}: no TCP conversation: {error}"),
+    }
+    answering.join().expect("answering").expect("answered");
 }
 
 /// Segments and datagrams that this host's kernel refused for their checksum.

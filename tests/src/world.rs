@@ -2,6 +2,7 @@
 //! the appliance.
 
 use crate::appliance::Appliance;
+use crate::balance::rows;
 use crate::config::{Config, tap};
 use crate::host::Host;
 use crate::lab::{Bridge, Lab};
@@ -84,12 +85,16 @@ impl World {
     /// `count` containers, registered with no mode.
     #[track_caller]
     pub fn routed(attach: Attach, count: usize) -> Self {
-        Self::routed_with(attach, count, |config| config)
+        Self::routed_with(attach, count, |_, config| config)
     }
 
-    /// As [`World::routed`]; `more` extends the configuration.
+    /// As [`World::routed`]; `more` extends the configuration, and may make hosts for that.
     #[track_caller]
-    pub fn routed_with(attach: Attach, count: usize, more: impl FnOnce(Config) -> Config) -> Self {
+    pub fn routed_with(
+        attach: Attach,
+        count: usize,
+        more: impl FnOnce(&Lab, Config) -> Config,
+    ) -> Self {
         let lab = Lab::new();
         let outside = Outside::new(&lab);
         let cts: Vec<Host> = (1..=count).map(|i| lab.host(&format!("ct{i}"))).collect();
@@ -106,7 +111,7 @@ impl World {
             let addresses = Config::addresses(&[&format!("{}/32", address(i + 1))]);
             config = config.container(ct.name()).adapter("eth0", &port, &addresses);
         }
-        let app = Appliance::start(&lab, &more(config), Some(&outside.lan));
+        let app = Appliance::start(&lab, &more(&lab, config), Some(&outside.lan));
         if attach == Attach::Shared {
             for (i, ct) in cts.iter().enumerate() {
                 venet(&lab, &format!("add {} {} {}", ct.name(), ct.name(), address(i + 1)));
@@ -118,6 +123,21 @@ impl World {
     /// Container `number`, counted from 1.
     pub fn ct(&self, number: usize) -> &Host {
         &self.cts[number - 1]
+    }
+
+    /// The containers' interface.
+    pub fn iface(&self) -> &'static str {
+        match self.attach {
+            Attach::Own => "eth0",
+            Attach::Shared => "venet0",
+        }
+    }
+
+    /// The MAC by which the LAN knows us.
+    #[track_caller]
+    pub fn uplink_mac(&self) -> String {
+        let rows = rows(self.app.json("show port info up0"));
+        rows[0]["mac"].as_str().expect("the uplink's MAC").to_owned()
     }
 
     /// The outside host on the LAN.

@@ -24,9 +24,7 @@ fn switched(lab: &Lab, count: usize) -> Vec<End> {
 #[test]
 fn every_probe_succeeds_against_a_learning_switch() {
     let lab = Lab::new();
-    let [a, b, mallory] = switched(&lab, 3).try_into().expect("three");
-    let scene = Scene { a, b, mallory };
-    scene.prepare();
+    let scene = Scene::switched(&lab);
     for (what, probe) in probes::ALL {
         assert!(probe(&scene), "mallory could not {what}");
     }
