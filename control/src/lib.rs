@@ -1,6 +1,7 @@
 //! Who the guests are: configuration, registry, ARP, publishing, control API.
 
 pub mod api;
+pub mod kernel;
 pub mod model;
 pub mod neighbor;
 pub mod registry;

@@ -1,0 +1,531 @@
+//! Routes: our own addresses, connected prefixes, the operator's routes, next hops and neighbors.
+
+use super::adapter::{ipv4_addresses, prefix};
+use super::rib::{Entry, Source};
+use super::{PortEntry, PublishError, Published, Publisher, Role};
+use crate::api::view::PortLabel;
+use crate::model::{Name, Via};
+use crate::registry::{Port, Route};
+use dataplane::ids::{AdapterId, AdjacencyId, PortId};
+use dataplane::io::Io;
+use dataplane::table::{Adjacency, AdjacencyKind, AdjacencyWriter};
+use dataplane::wire::ethernet::MacAddr;
+use ipnet::{IpNet, Ipv4Net};
+use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr};
+
+/// A next hop on an uplink's wire: one adjacency, however many routes lead there.
+#[derive(Clone, Copy, Debug)]
+pub struct Hop {
+    /// Its row.
+    pub adjacency: AdjacencyId,
+    /// Routes that name it.
+    pub routes: usize,
+    /// Whether its own /32 is in the RIB.
+    pub is_neighbor: bool,
+}
+
+/// State of the routing side of the publisher.
+pub(super) struct Routes {
+    /// What our own addresses lead to.
+    local: AdjacencyId,
+    /// What a route without a way leads to.
+    nowhere: AdjacencyId,
+    /// Addresses of ours, and by how many they are named.
+    locals: HashMap<Ipv4Addr, usize>,
+    /// Those of them that are an uplink's, and so the server's where it has a port.
+    server_addresses: BTreeSet<Ipv4Addr>,
+    hops: HashMap<(PortId, Ipv4Addr), Hop>,
+    /// On-link rows: connected prefixes and `dev` routes.
+    gleans: HashMap<(PortId, Ipv4Net), AdjacencyId>,
+    /// The operator's routes by next hop, to be looked at again when it changes.
+    by_hop: HashMap<Ipv4Addr, BTreeSet<Ipv4Net>>,
+    /// What each of the operator's routes resolves to.
+    resolved: HashMap<Ipv4Net, Resolved>,
+    /// The row towards the server, and its port.
+    host: Option<(PortId, AdjacencyId)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Resolved {
+    Guest,
+    Hop(PortId, Ipv4Addr),
+    Glean(PortId),
+    Host,
+    Nowhere,
+}
+
+fn way(kind: AdjacencyKind, port: PortId) -> Adjacency {
+    Adjacency {
+        kind,
+        port,
+        adapter: AdapterId::NONE,
+        destination: MacAddr::ZERO,
+        source: MacAddr::ZERO,
+        mtu: u16::MAX,
+        vlan: 0,
+        next_hop: 0,
+    }
+}
+
+impl Routes {
+    pub(super) fn new(adjacencies: &mut AdjacencyWriter) -> Result<Self, PublishError> {
+        Ok(Self {
+            local: adjacencies.add(way(AdjacencyKind::Local, PortId::NONE))?,
+            nowhere: adjacencies.add(way(AdjacencyKind::Prohibit, PortId::NONE))?,
+            locals: HashMap::new(),
+            server_addresses: BTreeSet::new(),
+            hops: HashMap::new(),
+            gleans: HashMap::new(),
+            by_hop: HashMap::new(),
+            resolved: HashMap::new(),
+            host: None,
+        })
+    }
+
+    pub(super) fn set_mtus(&self, adjacencies: &mut AdjacencyWriter, port: PortId, mtu: u16) {
+        let hops = self.hops.iter().filter(|((at, _), _)| *at == port);
+        for (_, hop) in hops {
+            adjacencies.set_mtu(hop.adjacency, mtu);
+        }
+        if let Some((_, host)) = self.host.filter(|(at, _)| *at == port) {
+            adjacencies.set_mtu(host, mtu);
+        }
+    }
+}
+
+impl<I: Io> Publisher<I> {
+    /// An uplink, open already, joins: its addresses, connected prefixes, gateway and networks.
+    ///
+    /// # Errors
+    /// A table is full or a worker does not answer.
+    pub fn uplink_up(&mut self, port: &Port) -> Published {
+        let id = self.open_entry(&port.name)?.id;
+        for net in addresses(port) {
+            self.routes.server_addresses.insert(net.addr());
+            self.local_up(net.addr())?;
+            let connected = net.trunc();
+            if connected.prefix_len() < 32 {
+                let glean = self.glean(id, connected)?;
+                self.say(prefix(connected), Source::Connected, glean)?;
+            }
+        }
+        for gateway in ipv4_addresses(&port.gateways) {
+            let hop = self.hop_up(id, gateway)?;
+            self.say((0, 0), Source::Default, hop)?;
+        }
+        if let Some(net) = addresses(port).next() {
+            self.workers.set_icmp_source(net.addr())?;
+        }
+        self.uplink_networks_up(&port.name)?;
+        self.rehop_all()?;
+        self.finish()
+    }
+
+    /// An uplink leaves.
+    ///
+    /// # Errors
+    /// A worker does not answer.
+    pub fn uplink_down(&mut self, port: &Port) -> Published {
+        let Ok(id) = self.open_entry(&port.name).map(|entry| entry.id) else { return Ok(()) };
+        self.uplink_networks_down(&port.name)?;
+        for gateway in ipv4_addresses(&port.gateways) {
+            self.unsay((0, 0), Source::Default);
+            self.hop_down(id, gateway);
+        }
+        for net in addresses(port) {
+            let connected = net.trunc();
+            if connected.prefix_len() < 32 {
+                self.unsay(prefix(connected), Source::Connected);
+                self.glean_down(id, connected);
+            }
+            self.routes.server_addresses.remove(&net.addr());
+            self.local_down(net.addr());
+        }
+        self.rehop_all()?;
+        self.finish()
+    }
+
+    /// The server's port, open already, joins: from now on it owns the uplinks' addresses.
+    ///
+    /// # Errors
+    /// As for [`Publisher::uplink_up`].
+    pub fn host_up(&mut self, name: &Name) -> Published {
+        let entry = self.open_entry(name)?;
+        let row = Adjacency {
+            adapter: AdapterId::SERVER,
+            destination: entry.peer_mac,
+            source: entry.own_mac,
+            mtu: entry.mtu,
+            ..way(AdjacencyKind::Forward, entry.id)
+        };
+        let id = entry.id;
+        let adjacency = self.adjacencies.add(row)?;
+        self.routes.host = Some((id, adjacency));
+        self.relocate()?;
+        self.rehop_all()
+    }
+
+    /// The server's port leaves.
+    ///
+    /// # Errors
+    /// As for [`Publisher::uplink_up`].
+    pub fn host_down(&mut self) -> Published {
+        let Some((_, adjacency)) = self.routes.host.take() else { return Ok(()) };
+        self.relocate()?;
+        self.rehop_all()?;
+        self.adjacencies.retire(adjacency);
+        Ok(())
+    }
+
+    /// A route of the operator's.
+    ///
+    /// # Errors
+    /// A table is full.
+    pub fn route_up(&mut self, route: &Route) -> Published {
+        let IpNet::V4(net) = route.prefix else { return Ok(()) };
+        let (resolved, adjacency) = match &route.via {
+            Via::NextHop(IpAddr::V4(hop)) => {
+                self.routes.by_hop.entry(*hop).or_default().insert(net);
+                self.resolve(*hop)?
+            }
+            Via::Dev(name) => self.resolve_dev(name, net)?,
+            Via::NextHop(IpAddr::V6(_)) => return Ok(()),
+        };
+        self.routes.resolved.insert(net, resolved);
+        self.say(prefix(net), Source::Static, adjacency)
+    }
+
+    /// It goes.
+    pub fn route_down(&mut self, route: &Route) {
+        let IpNet::V4(net) = route.prefix else { return };
+        self.unsay(prefix(net), Source::Static);
+        if let Via::NextHop(IpAddr::V4(hop)) = &route.via {
+            if let Some(nets) = self.routes.by_hop.get_mut(hop) {
+                nets.remove(&net);
+                if nets.is_empty() {
+                    self.routes.by_hop.remove(hop);
+                }
+            }
+        }
+        if let Some(resolved) = self.routes.resolved.remove(&net) {
+            self.unresolve(resolved, net);
+        }
+    }
+
+    /// A neighbor has answered, or the operator has fixed its MAC: it can be sent to from now on.
+    ///
+    /// # Errors
+    /// A table is full.
+    pub fn neighbor_up(&mut self, port: PortId, ip: Ipv4Addr, mac: MacAddr) -> Published {
+        let hop = self.hop(port, ip)?;
+        let (egress, adapter) = self.behind(port, mac);
+        let source = self.label(port).and_then(|l| self.ports.get(l)).map(|entry| entry.own_mac);
+        let row = self.adjacencies.row(hop.adjacency);
+        let is_same_way = row.is_some_and(|row| row.port == egress && row.adapter == adapter);
+        if is_same_way {
+            self.adjacencies.set_neighbor(hop.adjacency, AdjacencyKind::Forward, mac);
+        } else {
+            // It hangs on another port than we thought: a new row, whole, takes the old one's place.
+            let mtu = self.label(egress).and_then(|l| self.ports.get(l)).map(|entry| entry.mtu);
+            let row = Adjacency {
+                adapter,
+                destination: mac,
+                source: source.unwrap_or(MacAddr::ZERO),
+                mtu: mtu.unwrap_or(1500),
+                next_hop: ip.into(),
+                ..way(AdjacencyKind::Forward, egress)
+            };
+            let fresh = self.adjacencies.add(row)?;
+            self.replace_hop(port, ip, fresh)?;
+        }
+        let adjacency = self.hop(port, ip)?.adjacency;
+        self.say((ip.into(), 32), Source::Neighbor, adjacency)?;
+        if let Some(hop) = self.routes.hops.get_mut(&(port, ip)) {
+            hop.is_neighbor = true;
+        }
+        Ok(())
+    }
+
+    /// A neighbor is being asked for again: packets for it come to control.
+    pub fn neighbor_lost(&mut self, port: PortId, ip: Ipv4Addr) {
+        self.neighbor_set(port, ip, AdjacencyKind::Incomplete);
+    }
+
+    /// A neighbor does not answer: senders are told so.
+    ///
+    /// # Errors
+    /// A table is full.
+    pub fn neighbor_unreachable(&mut self, port: PortId, ip: Ipv4Addr) -> Published {
+        let hop = self.hop(port, ip)?;
+        self.say((ip.into(), 32), Source::Neighbor, hop.adjacency)?;
+        self.adjacencies.set_neighbor(hop.adjacency, AdjacencyKind::Unreachable, MacAddr::ZERO);
+        if let Some(hop) = self.routes.hops.get_mut(&(port, ip)) {
+            hop.is_neighbor = true;
+        }
+        Ok(())
+    }
+
+    /// A neighbor is forgotten.
+    pub fn neighbor_down(&mut self, port: PortId, ip: Ipv4Addr) {
+        let Some(hop) = self.routes.hops.get_mut(&(port, ip)) else { return };
+        if hop.is_neighbor {
+            hop.is_neighbor = false;
+            let adjacency = hop.adjacency;
+            self.adjacencies.set_neighbor(adjacency, AdjacencyKind::Incomplete, MacAddr::ZERO);
+            self.unsay((ip.into(), 32), Source::Neighbor);
+            self.hop_release(port, ip);
+        }
+    }
+
+    /// The row of an adjacency, for `show route`.
+    pub fn way(&self, adjacency: AdjacencyId) -> Option<Adjacency> {
+        self.adjacencies.row(adjacency)
+    }
+
+    /// An address of ours: answered, or the server's.
+    pub(super) fn local_up(&mut self, address: Ipv4Addr) -> Published {
+        *self.routes.locals.entry(address).or_default() += 1;
+        let to = self.local_way(address);
+        self.say((address.into(), 32), Source::Local, to)
+    }
+
+    pub(super) fn local_down(&mut self, address: Ipv4Addr) {
+        let Some(count) = self.routes.locals.get_mut(&address) else { return };
+        *count -= 1;
+        if *count == 0 {
+            self.routes.locals.remove(&address);
+            self.unsay((address.into(), 32), Source::Local);
+        }
+    }
+
+    pub(super) fn say(
+        &mut self,
+        prefix: super::Prefix,
+        source: Source,
+        adjacency: AdjacencyId,
+    ) -> Published {
+        Ok(self.rib.add(prefix, Entry { source, adjacency })?)
+    }
+
+    pub(super) fn unsay(&mut self, prefix: super::Prefix, source: Source) {
+        self.rib.remove(prefix, source);
+    }
+
+    /// Routes whose next hop lies in `net` are resolved again: its holder came, went or changed.
+    pub(super) fn rehop(&mut self, net: Ipv4Net) -> Published {
+        if self.routes.by_hop.is_empty() {
+            return Ok(());
+        }
+        let hops: Vec<Ipv4Addr> = if net.prefix_len() == 32 {
+            self.routes.by_hop.contains_key(&net.addr()).then_some(net.addr()).into_iter().collect()
+        } else {
+            self.routes.by_hop.keys().copied().filter(|hop| net.contains(hop)).collect()
+        };
+        hops.into_iter().try_for_each(|hop| self.rehop_one(hop))
+    }
+
+    fn rehop_all(&mut self) -> Published {
+        let hops: Vec<Ipv4Addr> = self.routes.by_hop.keys().copied().collect();
+        hops.into_iter().try_for_each(|hop| self.rehop_one(hop))
+    }
+
+    fn rehop_one(&mut self, hop: Ipv4Addr) -> Published {
+        let nets: Vec<Ipv4Net> = self
+            .routes
+            .by_hop
+            .get(&hop)
+            .map(|nets| nets.iter().copied().collect())
+            .unwrap_or_default();
+        for net in nets {
+            let (resolved, adjacency) = self.resolve(hop)?;
+            self.say(prefix(net), Source::Static, adjacency)?;
+            if let Some(before) = self.routes.resolved.insert(net, resolved) {
+                self.unresolve(before, net);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a next hop is: at a guest, or on the wire of the uplink whose prefix holds it.
+    fn resolve(&mut self, hop: Ipv4Addr) -> Result<(Resolved, AdjacencyId), PublishError> {
+        if let Some(guest) = self.guest_way(hop) {
+            return Ok((Resolved::Guest, guest));
+        }
+        match self.connected_port(hop) {
+            Some(port) => Ok((Resolved::Hop(port, hop), self.hop_up(port, hop)?)),
+            None => Ok((Resolved::Nowhere, self.routes.nowhere)),
+        }
+    }
+
+    fn resolve_dev(
+        &mut self,
+        name: &Name,
+        net: Ipv4Net,
+    ) -> Result<(Resolved, AdjacencyId), PublishError> {
+        let Ok(entry) = self.open_entry(name) else {
+            return Ok((Resolved::Nowhere, self.routes.nowhere));
+        };
+        let (id, role) = (entry.id, entry.role);
+        match (role, self.routes.host) {
+            (Role::Uplink, _) => Ok((Resolved::Glean(id), self.glean(id, net)?)),
+            (Role::Host, Some((_, host))) => Ok((Resolved::Host, host)),
+            _ => Ok((Resolved::Nowhere, self.routes.nowhere)),
+        }
+    }
+
+    fn unresolve(&mut self, resolved: Resolved, net: Ipv4Net) {
+        match resolved {
+            Resolved::Hop(port, hop) => self.hop_down(port, hop),
+            Resolved::Glean(port) => self.glean_down(port, net),
+            Resolved::Guest | Resolved::Host | Resolved::Nowhere => {}
+        }
+    }
+
+    /// The uplink on whose wire an address is: by its connected prefixes and `dev` routes.
+    pub fn connected_port(&self, address: Ipv4Addr) -> Option<PortId> {
+        let gleans = self.routes.gleans.keys().filter(|(_, net)| net.contains(&address));
+        gleans.max_by_key(|(_, net)| net.prefix_len()).map(|(port, _)| *port)
+    }
+
+    fn open_entry(&self, name: &Name) -> Result<&PortEntry, PublishError> {
+        let label = PortLabel::Named(name.clone());
+        self.ports.get(&label).ok_or_else(|| PublishError::NoPort(label.to_string()))
+    }
+
+    fn glean(&mut self, port: PortId, net: Ipv4Net) -> Result<AdjacencyId, PublishError> {
+        if let Some(known) = self.routes.gleans.get(&(port, net)) {
+            return Ok(*known);
+        }
+        // The broadcast address, so that the worker knows it without a record of its own.
+        let row = Adjacency {
+            next_hop: if net.prefix_len() < 31 { net.broadcast().into() } else { 0 },
+            ..way(AdjacencyKind::Glean, port)
+        };
+        let adjacency = self.adjacencies.add(row)?;
+        self.routes.gleans.insert((port, net), adjacency);
+        Ok(adjacency)
+    }
+
+    fn glean_down(&mut self, port: PortId, net: Ipv4Net) {
+        let Some(adjacency) = self.routes.gleans.get(&(port, net)).copied() else { return };
+        // A connected prefix and a `dev` route may share the row.
+        let is_named = [Source::Connected, Source::Static].into_iter().any(|source| {
+            self.rib.entry(prefix(net), source).is_some_and(|entry| entry.adjacency == adjacency)
+        });
+        if !is_named {
+            self.routes.gleans.remove(&(port, net));
+            self.adjacencies.retire(adjacency);
+        }
+    }
+
+    /// The next hop's row; made, unresolved, where it is not known yet.
+    fn hop(&mut self, port: PortId, ip: Ipv4Addr) -> Result<Hop, PublishError> {
+        if let Some(hop) = self.routes.hops.get(&(port, ip)) {
+            return Ok(*hop);
+        }
+        let entry = self.label(port).and_then(|label| self.ports.get(label));
+        let row = Adjacency {
+            source: entry.map_or(MacAddr::ZERO, |entry| entry.own_mac),
+            mtu: entry.map_or(1500, |entry| entry.mtu),
+            next_hop: ip.into(),
+            ..way(AdjacencyKind::Incomplete, port)
+        };
+        let adjacency = self.adjacencies.add(row)?;
+        let hop = Hop { adjacency, routes: 0, is_neighbor: false };
+        self.routes.hops.insert((port, ip), hop);
+        Ok(hop)
+    }
+
+    fn hop_up(&mut self, port: PortId, ip: Ipv4Addr) -> Result<AdjacencyId, PublishError> {
+        let hop = self.hop(port, ip)?;
+        if let Some(hop) = self.routes.hops.get_mut(&(port, ip)) {
+            hop.routes += 1;
+        }
+        Ok(hop.adjacency)
+    }
+
+    fn hop_down(&mut self, port: PortId, ip: Ipv4Addr) {
+        if let Some(hop) = self.routes.hops.get_mut(&(port, ip)) {
+            hop.routes = hop.routes.saturating_sub(1);
+        }
+        self.hop_release(port, ip);
+    }
+
+    fn hop_release(&mut self, port: PortId, ip: Ipv4Addr) {
+        let unused = |hop: &Hop| hop.routes == 0 && !hop.is_neighbor;
+        if let Some(hop) = self.routes.hops.get(&(port, ip)).copied().filter(unused) {
+            self.routes.hops.remove(&(port, ip));
+            self.adjacencies.retire(hop.adjacency);
+        }
+    }
+
+    /// Everything that leads to a next hop leads to its new row.
+    fn replace_hop(&mut self, port: PortId, ip: Ipv4Addr, fresh: AdjacencyId) -> Published {
+        let Some(hop) = self.routes.hops.get_mut(&(port, ip)) else { return Ok(()) };
+        let old = std::mem::replace(&mut hop.adjacency, fresh);
+        let default = self.rib.entry((0, 0), Source::Default);
+        if default.is_some_and(|entry| entry.adjacency == old) {
+            self.say((0, 0), Source::Default, fresh)?;
+        }
+        let here = Resolved::Hop(port, ip);
+        let nets: Vec<Ipv4Net> = self
+            .routes
+            .by_hop
+            .get(&ip)
+            .map(|nets| nets.iter().copied().collect())
+            .unwrap_or_default();
+        for net in nets {
+            if self.routes.resolved.get(&net) == Some(&here) {
+                self.say(prefix(net), Source::Static, fresh)?;
+            }
+        }
+        if self.rib.entry((ip.into(), 32), Source::Neighbor).is_some() {
+            self.say((ip.into(), 32), Source::Neighbor, fresh)?;
+        }
+        self.adjacencies.retire(old);
+        Ok(())
+    }
+
+    fn neighbor_set(&mut self, port: PortId, ip: Ipv4Addr, kind: AdjacencyKind) {
+        if let Some(hop) = self.routes.hops.get(&(port, ip)) {
+            self.adjacencies.set_neighbor(hop.adjacency, kind, MacAddr::ZERO);
+        }
+    }
+
+    /// Where a neighbor's MAC really is: a member of the uplink's untagged network is reached without
+    /// the wire.
+    fn behind(&self, uplink: PortId, mac: MacAddr) -> (PortId, AdapterId) {
+        let network = self.untagged_network(uplink);
+        let owner = network.and_then(|network| self.mac_owner(network, mac));
+        match owner {
+            Some(owner) if owner.port != PortId::NONE => (owner.port, owner.adapter),
+            _ => (uplink, AdapterId::NONE),
+        }
+    }
+
+    /// The server has come or gone: the addresses that are its change hands.
+    fn relocate(&mut self) -> Published {
+        let addresses: Vec<Ipv4Addr> = self.routes.locals.keys().copied().collect();
+        for address in addresses {
+            let to = self.local_way(address);
+            self.say((address.into(), 32), Source::Local, to)?;
+        }
+        Ok(())
+    }
+
+    /// An uplink's address is the server's where there is one; a gateway address is always ours.
+    fn local_way(&self, address: Ipv4Addr) -> AdjacencyId {
+        match self.routes.host {
+            Some((_, host)) if self.routes.server_addresses.contains(&address) => host,
+            _ => self.routes.local,
+        }
+    }
+}
+
+fn addresses(port: &Port) -> impl Iterator<Item = Ipv4Net> {
+    port.addresses.iter().filter_map(|net| match net {
+        IpNet::V4(net) => Some(*net),
+        IpNet::V6(_) => None,
+    })
+}
