@@ -5,6 +5,8 @@
 
 use crate::frame::{Burst, Frame, FramePool};
 
+pub mod memory;
+
 /// One receive queue of a port.
 pub trait RxQueue: Send {
     /// The frames it delivers.

@@ -1,0 +1,120 @@
+//! Ports in plain memory: a pair of bounded queues in place of a device. With
+//! [`MemoryPool`] they stand in for DPDK in the tests of this crate and of control.
+
+use super::{Io, RxQueue, TxQueue};
+use crate::frame::Burst;
+use crate::frame::memory::{MemoryFrame, MemoryPool};
+use crossbeam::queue::ArrayQueue;
+use std::sync::Arc;
+
+/// In-memory frames, pools and queues.
+#[derive(Debug)]
+pub struct MemoryIo;
+
+impl Io for MemoryIo {
+    type Frame = MemoryFrame;
+    type Pool = MemoryPool;
+    type Rx = MemoryRx;
+    type Tx = MemoryTx;
+}
+
+/// One direction of a cable, seen from both of its ends.
+pub type MemoryWire = Arc<ArrayQueue<MemoryFrame>>;
+
+/// A port with one queue each way. The far end pushes to `to_us` and pops from `from_us`; clones are
+/// the same port.
+#[derive(Clone, Debug)]
+pub struct MemoryPort {
+    /// What the appliance is to receive.
+    pub to_us: MemoryWire,
+    /// What the appliance has sent. Full: its transmit queue takes no more.
+    pub from_us: MemoryWire,
+}
+
+impl MemoryPort {
+    /// A port that holds `depth` frames each way; at least 1.
+    pub fn new(depth: usize) -> Self {
+        let wire = || Arc::new(ArrayQueue::new(depth.max(1)));
+        Self { to_us: wire(), from_us: wire() }
+    }
+
+    /// The receive queue. Each of several takes what it gets hold of first.
+    pub fn rx(&self) -> MemoryRx {
+        MemoryRx(self.to_us.clone())
+    }
+
+    /// The transmit queue.
+    pub fn tx(&self) -> MemoryTx {
+        MemoryTx(self.from_us.clone())
+    }
+}
+
+/// Takes frames off a wire.
+#[derive(Debug)]
+pub struct MemoryRx(MemoryWire);
+
+impl RxQueue for MemoryRx {
+    type Frame = MemoryFrame;
+
+    fn rx(&mut self, into: &mut Burst<MemoryFrame>) -> usize {
+        let before = into.len();
+        while !into.is_full()
+            && let Some(frame) = self.0.pop()
+        {
+            into.push(frame);
+        }
+        into.len() - before
+    }
+}
+
+/// Puts frames on a wire.
+#[derive(Debug)]
+pub struct MemoryTx(MemoryWire);
+
+impl TxQueue for MemoryTx {
+    type Frame = MemoryFrame;
+
+    fn tx(&mut self, burst: &mut Burst<MemoryFrame>) {
+        let mut kept = Burst::new();
+        let mut frames = burst.drain(..);
+        for frame in &mut frames {
+            if let Err(back) = self.0.push(frame) {
+                kept.push(back);
+                break;
+            }
+        }
+        kept.extend(frames);
+        *burst = kept;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Frame;
+    use crate::ids::PortId;
+
+    #[test]
+    fn a_full_wire_leaves_the_rest_of_the_burst_in_order() {
+        let port = MemoryPort::new(3);
+        let mut burst: Burst<_> =
+            (0..5u8).map(|number| MemoryFrame::new(&[number], PortId(1))).collect();
+        port.tx().tx(&mut burst);
+        assert_eq!(burst.iter().map(|frame| frame.head()[0]).collect::<Vec<_>>(), [3, 4]);
+        let sent: Vec<_> = std::iter::from_fn(|| port.from_us.pop()).collect();
+        assert_eq!(sent.iter().map(|frame| frame.head()[0]).collect::<Vec<_>>(), [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_receive_queue_fills_what_room_the_burst_has() {
+        let port = MemoryPort::new(100);
+        for number in 0..40 {
+            port.to_us.push(MemoryFrame::new(&[number], PortId(1))).unwrap();
+        }
+        let mut burst = Burst::new();
+        assert_eq!(port.rx().rx(&mut burst), 32);
+        assert_eq!(port.rx().rx(&mut burst), 0);
+        burst.clear();
+        assert_eq!(port.rx().rx(&mut burst), 8);
+    }
+}
