@@ -1,7 +1,12 @@
 //! The control API: requests and answers as plain data, and HTTP over a UNIX socket that carries them.
 //!
-//! [`view`] is what is answered, [`backend`] how a request reaches the control thread.
+//! [`view`] is what is answered, [`backend`] how a request reaches the control thread, [`server`] the
+//! socket and its limits; the paths and their OpenAPI document are in `paths`.
 
 pub mod backend;
+#[cfg(test)]
+pub(crate) mod fake;
+mod paths;
 mod schema;
+pub mod server;
 pub mod view;

@@ -135,7 +135,9 @@ pub enum RefusalKind {
 }
 
 /// A refusal: nothing was changed.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(
+    Clone, PartialEq, Eq, Debug, thiserror::Error, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[error("{message}")]
 pub struct Refusal {
     /// Its kind.
@@ -143,7 +145,15 @@ pub struct Refusal {
     /// One line: what is wrong, with the value, and what would be right.
     pub message: String,
     /// In a batch: position of the change that is refused, from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<usize>,
+}
+
+/// The body of every answer that is not a success.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ErrorBody {
+    /// What is wrong.
+    pub error: Refusal,
 }
 
 impl Refusal {
