@@ -77,6 +77,24 @@ fn nothing_is_reused_before_a_quiescent_point() {
 }
 
 #[test]
+fn what_a_reader_did_before_its_quiescent_point_is_seen_after_the_grace_period() {
+    model(|| {
+        let qsbr = Qsbr::new(1);
+        let done = Arc::new(AtomicU64::new(0));
+        let (theirs, mut reader) = (Arc::clone(&done), qsbr.register().unwrap());
+        let grace = qsbr.start_grace();
+        let worker = thread::spawn(move || {
+            theirs.store(1, Ordering::Relaxed);
+            reader.quiescent();
+        });
+        if qsbr.has_passed(grace) {
+            assert_eq!(done.load(Ordering::Relaxed), 1);
+        }
+        worker.join().unwrap();
+    });
+}
+
+#[test]
 fn nothing_is_reused_under_a_reader_that_comes_online() {
     check_boxes(|boxes, reader| {
         reader.set_offline();
@@ -132,6 +150,7 @@ fn check_fib(cover: bool, look: impl Fn(&dyn Fn(u32) -> u32) + Copy + Sync + Sen
         let worker = thread::spawn(move || {
             look(&|addr| fib.lookup(addr).0);
             reader.quiescent();
+            look(&|addr| fib.lookup(addr).0);
             let mut found = [AdjacencyId(0); 2];
             fib.lookup_bulk(&[0, 2], &mut found);
             look(&|addr| found[addr as usize / 2].0);
@@ -211,6 +230,7 @@ fn a_mac_entry_beyond_its_home_is_found_while_others_come_and_go() {
             assert!(matches!(found, Some(6) | None));
         });
         writer.insert(network, other, AdjacencyId(6), false).unwrap();
+        writer.insert(network, keys[3], AdjacencyId(7), false).unwrap();
         writer.remove(network, keys[0]);
         writer.remove(network, other);
         worker.join().unwrap();

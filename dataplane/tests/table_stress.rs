@@ -79,7 +79,7 @@ fn race(qsbr: &Arc<Qsbr>, write: impl FnOnce(), read: impl Fn(&mut u32) + Sync) 
                 while !is_over.load(Ordering::Relaxed) {
                     (0..32).for_each(|_| read(&mut state));
                     reader.quiescent();
-                    if random(&mut state) % 1024 == 0 {
+                    if random(&mut state).is_multiple_of(1024) {
                         reader.set_offline();
                         thread::yield_now();
                         reader.set_online();
@@ -100,7 +100,7 @@ fn fib_look_ups_beside_a_writer_see_old_or_new() {
     let mut writer = FibWriter::<8, 4>::new(12, Arc::clone(&qsbr));
     let fib = Arc::clone(writer.fib());
     let log = Log::new(ENTRIES);
-    let addr = |entry: u32| entry << 4 | entry % 16;
+    let addr = |entry: u32| (entry << 4) | (entry % 16);
     let cover = AdjacencyId((1 << 24) - 1);
     writer.insert(0, 1, cover).unwrap();
     let mut state = 42;
