@@ -1,5 +1,7 @@
 //! Mbufs and their pool: ownership, chains, exhaustion, and the same behaviour as frames in memory.
 
+#![cfg(feature = "dpdk")]
+
 mod eal_lab;
 
 use dataplane::dpdk::{AttachSpec, Mbuf, Pool, PoolOps, PoolSpec, Rx, ethdev};
@@ -8,7 +10,8 @@ use dataplane::frame::{Burst, ChecksumState, Frame, FramePool, Ingress};
 use dataplane::ids::{AdapterId, PortId};
 use dataplane::io::{RxQueue, TxQueue};
 use eal_lab::{
-    MBUFS, bytes_of, ethernet, expect_in_kernel, frame, inject, listen, receive, send, sh, start, start_with,
+    MBUFS, bytes_of, ethernet, expect_in_kernel, frame, inject, listen, receive, send, sh, start,
+    start_with,
 };
 
 #[test]
@@ -208,8 +211,7 @@ fn chains_are_cut_copied_and_read_over_their_segments() {
 #[test]
 fn a_burst_keeps_what_was_not_sent_and_is_filled_behind_what_it_holds() {
     let (eal, mut pool) = start();
-    let (port, mut rx, mut tx) =
-        ethdev::attach(eal, &AttachSpec::new("net_ring0", pool)).unwrap();
+    let (port, mut rx, mut tx) = ethdev::attach(eal, &AttachSpec::new("net_ring0", pool)).unwrap();
     // A ring takes one less than its 1,024 slots.
     let mut sent = 0_u16;
     loop {

@@ -1,5 +1,7 @@
 //! Starting EAL: what is refused, in which words, and what a worker is.
 
+#![cfg(feature = "dpdk")]
+
 mod eal_lab;
 
 use dataplane::dpdk::{Eal, EalError, EalOptions, Pool, PoolError, PoolOps, PoolSpec, lcore};

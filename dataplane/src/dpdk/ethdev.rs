@@ -89,6 +89,14 @@ pub enum PortError {
         /// Its name.
         name: String,
     },
+    /// Another port or another process holds the tap's kernel interface.
+    #[error("device {device:?}: the interface {interface} exists and is in use")]
+    InterfaceInUse {
+        /// As written.
+        device: String,
+        /// The kernel's name.
+        interface: String,
+    },
     /// No driver or no device of that name, or the driver could not make it.
     #[error("device {device:?} can't be attached: {reason}")]
     Probe {
@@ -173,8 +181,8 @@ pub struct EthPort {
     driver: String,
     rx_queues: u16,
     tx_queues: u16,
-    /// Largest MTU that can be set while attached.
-    max_mtu: u16,
+    /// Least and largest MTU that can be set while attached.
+    mtu_range: (u16, u16),
     /// The kernel's end, where there is one.
     kernel: Option<KernelInterface>,
 }
@@ -267,7 +275,7 @@ fn attach_here(
         driver: configured.driver.clone(),
         rx_queues: spec.rx_queues,
         tx_queues: spec.tx_queues,
-        max_mtu: configured.max_mtu,
+        mtu_range: configured.mtu_range,
         kernel,
     };
     Ok((port, configured))
@@ -285,13 +293,39 @@ fn probe(device: &device::Device, spec: &AttachSpec) -> Result<u16, PortError> {
     if u32::from(unsafe { dpdk_sys::rte_eth_dev_count_total() }) >= RTE_MAX_ETHPORTS {
         return Err(PortError::TooManyPorts { device: spec.device.clone() });
     }
+    if let Some(interface) = device.argument("iface").filter(|_| device.is_net_tap())
+        && kernel::has_carrier(interface).unwrap_or(false)
+    {
+        // net_tap would join it as one more queue and take part of the other's frames.
+        let (device, interface) = (spec.device.clone(), interface.to_owned());
+        return Err(PortError::InterfaceInUse { device, interface });
+    }
     let logged = log::mark();
     // SAFETY: *started*, and under DEVICES; the text lives through the call.
     let result = unsafe { dpdk_sys::rte_dev_probe(devargs.as_ptr()) };
     if result < 0 {
-        return Err(failed(log::reason_since(logged, result)));
+        return Err(failed(why_not_probed(device, log::reason_since(logged, result), result)));
     }
     port_by_name(&name).ok_or_else(|| failed("it is no Ethernet device".to_owned()))
+}
+
+/// Puts EAL's more obscure answers into words that say what would be right.
+fn why_not_probed(device: &device::Device, logged: String, errno: c_int) -> String {
+    let words = match -errno {
+        libc::EFAULT if logged.contains("parse device") => {
+            "no driver has that name, write a PCI address like 0000:3b:00.0 or a vdev like \
+             net_tap0,iface=NAME"
+        }
+        libc::ENODEV if device.is_pci => {
+            "no PCI device has that address, or EAL runs with --no-pci"
+        }
+        _ if !logged.contains("Driver cannot attach") => return logged,
+        _ if device.is_pci => {
+            "no driver took it, is it bound to vfio-pci (dpdk-devbind.py --status)?"
+        }
+        _ => "the driver refused it, check its arguments",
+    };
+    words.to_owned()
 }
 
 fn port_by_name(name: &CStr) -> Option<u16> {
@@ -359,9 +393,9 @@ impl EthPort {
         (self.rx_queues, self.tx_queues)
     }
 
-    /// The largest MTU that [`EthPort::set_mtu`] takes.
-    pub fn max_mtu(&self) -> u16 {
-        self.max_mtu
+    /// The least and the largest MTU that [`EthPort::set_mtu`] takes.
+    pub fn mtu_range(&self) -> (u16, u16) {
+        self.mtu_range
     }
 
     /// Stops the port, closes it and removes the device, giving all its mbufs back. Takes every
@@ -413,10 +447,9 @@ impl EthPort {
 
     /// Sets the MTU; on a tap the kernel interface's as well. Some drivers want the port stopped.
     pub fn set_mtu(&mut self, mtu: u16) -> Result<(), PortError> {
-        if mtu > self.max_mtu {
-            let (device, max) = (self.device.clone(), self.max_mtu);
-            let min = u16::try_from(dpdk_sys::RTE_ETHER_MIN_MTU).unwrap_or(0);
-            return Err(PortError::Mtu { device, mtu, min, max });
+        let (min, max) = self.mtu_range;
+        if !(min..=max).contains(&mtu) {
+            return Err(PortError::Mtu { device: self.device.clone(), mtu, min, max });
         }
         self.step("set its MTU", |id| configure::set_mtu(id, mtu).err().unwrap_or(0))
     }

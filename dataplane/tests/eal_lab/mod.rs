@@ -2,6 +2,7 @@
 //!
 //! EAL starts once per process, so each test wants a process of its own: `cargo nextest` gives it one.
 #![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use dataplane::dpdk::{Eal, EalError, EalOptions, Mbuf, Pool, PoolOps, PoolSpec, Rx, Tx};
 use dataplane::frame::{Burst, Frame, FramePool};

@@ -1,6 +1,7 @@
 //! DPDK's log, kept in memory: the last lines explain an error, and a device that complains for ever
 //! fills no disk and no screen.
 
+use nix::errno::Errno;
 use std::collections::VecDeque;
 use std::ffi::c_char;
 use std::io::{self, Write};
@@ -48,8 +49,22 @@ pub(crate) fn reason_since(mark: Mark, errno: i32) -> String {
     let fresh = usize::try_from(log.seen - mark.0).unwrap_or(LINES).min(log.lines.len());
     let errors = log.lines.iter().skip(log.lines.len() - fresh);
     match errors.clone().find(|(level, _)| *level <= dpdk_sys::RTE_LOG_WARNING) {
-        Some((_, line)) => line.clone(),
-        None => io::Error::from_raw_os_error(errno.abs()).to_string(),
+        Some((_, line)) => text_of(line).to_owned(),
+        None => Errno::from_raw(errno.saturating_abs()).desc().to_owned(),
+    }
+}
+
+/// A line without the component and the C function that logged it: "EAL: " or "tun_alloc(): ".
+fn text_of(line: &str) -> &str {
+    let is_name = |name: &str| {
+        let name = name.trim_end_matches("()");
+        !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_ ".contains(c))
+    };
+    match line.split_once(": ") {
+        Some((name, text)) if name == "EAL" || (name.ends_with("()") && is_name(name)) => {
+            text.trim()
+        }
+        _ => line,
     }
 }
 
@@ -89,5 +104,22 @@ pub(super) fn keep(level: u32, bytes: &[u8]) {
         }
         log.seen += 1;
         log.lines.push_back((level, String::from_utf8_lossy(line).trim().to_owned()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::text_of;
+
+    #[test]
+    fn a_reason_starts_with_what_happened() {
+        for (line, text) in [
+            ("EAL: Cannot find device (x)", "Cannot find device (x)"),
+            ("tun_alloc(): Unable to open: no", "Unable to open: no"),
+            ("PMD: x: y", "PMD: x: y"),
+            ("plain", "plain"),
+        ] {
+            assert_eq!(text_of(line), text);
+        }
     }
 }

@@ -3,8 +3,8 @@
 use super::device::Device;
 use super::{AttachSpec, EthRx, EthTx, PortError};
 use dpdk_sys::{rte_eth_conf, rte_eth_dev_info, rte_ether_addr};
+use nix::errno::Errno;
 use std::ffi::c_int;
-use std::io;
 
 /// Ethernet header, one 802.1Q tag and FCS: what a frame has beyond its L3 packet.
 const L2_BYTES: u32 = 14 + 4 + 4;
@@ -19,7 +19,7 @@ const TAP_SEGMENTS: u16 = 5;
 pub(super) struct Configured {
     pub(super) driver: String,
     pub(super) if_index: u32,
-    pub(super) max_mtu: u16,
+    pub(super) mtu_range: (u16, u16),
     pub(super) rx: Vec<EthRx>,
     pub(super) tx: Vec<EthTx>,
 }
@@ -125,7 +125,10 @@ pub(super) fn configure(
     Ok(Configured {
         driver,
         if_index: info.if_index,
-        max_mtu: largest_mtu(spec, &info, scatter != 0, is_tap.then_some(rx_descriptors)),
+        mtu_range: (
+            info.min_mtu,
+            largest_mtu(spec, &info, scatter != 0, is_tap.then_some(rx_descriptors)),
+        ),
         rx: (0..spec.rx_queues).map(|queue| EthRx { port, queue }).collect(),
         tx: (0..spec.tx_queues).map(|queue| EthTx { port, queue, takes_chains }).collect(),
     })
@@ -221,5 +224,5 @@ fn ignore_unsupported(errno: c_int) -> Result<(), c_int> {
 
 /// An error number of the library in words.
 pub(super) fn words(errno: c_int) -> String {
-    io::Error::from_raw_os_error(errno.abs()).to_string()
+    Errno::from_raw(errno.saturating_abs()).desc().to_owned()
 }

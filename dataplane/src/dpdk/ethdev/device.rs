@@ -10,6 +10,8 @@ pub(super) struct Device {
     pub(super) name: String,
     /// All of it.
     pub(super) devargs: String,
+    /// Whether the name is a PCI address.
+    pub(super) is_pci: bool,
 }
 
 impl Device {
@@ -26,14 +28,14 @@ impl Device {
         if name.len() > 63 {
             return Err(bad("the name is longer than 63 bytes"));
         }
-        let name =
-            if name.starts_with(|first: char| first.is_ascii_hexdigit()) && name.contains(':') {
-                pci_address(name).ok_or_else(|| bad("not a PCI address like 0000:3b:00.0"))?
-            } else {
-                name.to_owned()
-            };
+        let is_pci = name.contains(':') && name.starts_with(|c: char| c.is_ascii_hexdigit());
+        let name = if is_pci {
+            pci_address(name).ok_or_else(|| bad("not a PCI address like 0000:3b:00.0"))?
+        } else {
+            name.to_owned()
+        };
         let comma = if arguments.is_empty() { "" } else { "," };
-        Ok(Self { devargs: format!("{name}{comma}{arguments}"), name })
+        Ok(Self { devargs: format!("{name}{comma}{arguments}"), name, is_pci })
     }
 
     /// Whether a tap of DPDK's, whose kernel end is the guest's own interface.
@@ -41,14 +43,19 @@ impl Device {
         self.name.starts_with("net_tap")
     }
 
-    /// Adds `key=value` unless the operator gave that key.
-    pub(super) fn set_default(&mut self, key: &str, value: &str) {
-        let given = self
+    /// The value that the operator gave for a key; empty for a key alone.
+    pub(super) fn argument(&self, key: &str) -> Option<&str> {
+        let mut pairs = self
             .devargs
             .split(',')
             .skip(1)
-            .any(|argument| argument.split_once('=').map_or(argument, |(name, _)| name) == key);
-        if !given {
+            .map(|argument| argument.split_once('=').unwrap_or((argument, "")));
+        pairs.find_map(|(name, value)| (name == key).then_some(value))
+    }
+
+    /// Adds `key=value` unless the operator gave that key.
+    pub(super) fn set_default(&mut self, key: &str, value: &str) {
+        if self.argument(key).is_none() {
             self.devargs.push_str(&format!(",{key}={value}"));
         }
     }

@@ -1,7 +1,7 @@
-//! Whether the kernel interface of a tap, af_packet or af_xdp port is still there.
+//! The kernel interface of a tap, af_packet or af_xdp port: whether it is free, and still there.
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
-use std::ffi::CStr;
+use std::ffi::{CStr, c_char};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -34,4 +34,30 @@ impl KernelInterface {
         let name = unsafe { CStr::from_ptr(request.ifr_name.as_ptr()) };
         Some(name.to_string_lossy().into_owned())
     }
+}
+
+/// struct ethtool_value of linux/ethtool.h.
+#[repr(C)]
+struct EthtoolValue {
+    command: u32,
+    data: u32,
+}
+
+/// Whether an interface of this name exists in the calling thread's namespace and has carrier. A
+/// persistent tap that nobody holds open has none.
+pub(super) fn has_carrier(name: &str) -> io::Result<bool> {
+    const ETHTOOL_GLINK: u32 = 10;
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    let mut value = EthtoolValue { command: ETHTOOL_GLINK, data: 0 };
+    // SAFETY: all zero is a valid ifreq.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    let room = request.ifr_name.len() - 1;
+    for (to, from) in request.ifr_name.iter_mut().take(room).zip(name.bytes()) {
+        *to = c_char::from_ne_bytes([from]);
+    }
+    request.ifr_ifru.ifru_data = (&raw mut value).cast();
+    // SAFETY: the descriptor is open; the kernel reads the name, which ends with a zero byte, and
+    // writes no more than the value, which outlives the call.
+    let failed = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
+    Ok(failed == 0 && value.data != 0)
 }
