@@ -1,6 +1,7 @@
 //! Mbufs and their pool: ownership, chains, exhaustion, and the same behaviour as frames in memory.
 
 #![cfg(feature = "dpdk")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod eal_lab;
 

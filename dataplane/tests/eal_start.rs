@@ -1,12 +1,17 @@
 //! Starting EAL: what is refused, in which words, and what a worker is.
 
 #![cfg(feature = "dpdk")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod eal_lab;
 
-use dataplane::dpdk::{Eal, EalError, EalOptions, Pool, PoolError, PoolOps, PoolSpec, lcore};
+use dataplane::dpdk::{
+    AttachSpec, Eal, EalError, EalOptions, Pool, PoolError, PoolOps, PoolSpec, ethdev, lcore,
+};
 use eal_lab::{options, pool, start_with};
 use nix::sched::sched_getaffinity;
+use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::signal::{Signal, raise};
 use nix::unistd::{Pid, Uid, gettid, seteuid};
 use std::process::Command;
 use std::sync::mpsc;
@@ -28,6 +33,10 @@ fn it_starts_once() {
     std::thread::sleep(std::time::Duration::from_millis(20));
     let seconds = (lcore::now_tsc() - before) as f64 / lcore::tsc_hz() as f64;
     assert!((0.02..0.5).contains(&seconds), "{seconds}");
+    // A kernel may allow less (fs.nr_open): then all that it allows.
+    let (files, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    assert!(files >= 65_536 || files == most, "{files} of {most}");
+    raise(Signal::SIGIO).expect("ignored");
     assert_says(&start_with(&[]).unwrap_err(), "only once");
 }
 
@@ -110,6 +119,27 @@ fn a_failed_start_prints_nothing_of_its_own() {
 fn child_fails_to_start() {
     let error = start_with(&["--no-such-option"]).unwrap_err();
     eprintln!("error: {error}");
+}
+
+#[test]
+fn the_process_ends_orderly_with_its_ports_detached() {
+    let this = std::env::current_exe().unwrap();
+    let arguments = ["--exact", "child_ends", "--ignored", "--nocapture", "-q"];
+    let output = Command::new(this).args(arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(7), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
+#[ignore = "the child of the test above"]
+fn child_ends() {
+    let eal = start_with(&[]).unwrap();
+    let pool = pool(eal);
+    let (port, rx, tx) = ethdev::attach(eal, &AttachSpec::new("net_null0", pool)).unwrap();
+    port.detach(rx, tx).unwrap();
+    eal.launch(0, Box::new(|| ())).unwrap();
+    eal.wait(0).unwrap();
+    eal.exit(7);
 }
 
 #[test]

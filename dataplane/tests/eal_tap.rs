@@ -1,6 +1,7 @@
 //! net_tap: real frames between a kernel interface and us.
 
 #![cfg(feature = "dpdk")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod eal_lab;
 
@@ -14,6 +15,7 @@ use eal_lab::{
     bytes_of, enter_private_namespace, ethernet, eventually, expect_in_kernel, frame, inject,
     listen, pool, receive, send, sh, start, start_with,
 };
+use nix::sys::resource::{Resource, setrlimit};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -78,6 +80,31 @@ fn a_worker_receives_without_the_help_of_other_threads() {
     stop.store(true, Ordering::Relaxed);
     eal.wait(0).unwrap();
     port.detach(back.recv().unwrap(), tx).unwrap();
+    assert_eq!(pool.in_use(), 0);
+}
+
+/// Where more signals are pending than may be, the kernel sends SIGIO, whose default ends a process.
+#[test]
+fn frames_that_nobody_polls_for_end_no_process() {
+    enter_private_namespace();
+    setrlimit(Resource::RLIMIT_SIGPENDING, 4, 4).unwrap();
+    let eal = start_with(&[]).unwrap();
+    let pool = pool(eal);
+    let (port, mut rx, tx) =
+        ethdev::attach(eal, &AttachSpec::new("net_tap0,iface=t0", pool)).unwrap();
+    let bytes = ethernet([0xff; 6], 100);
+    for _ in 0..100 {
+        inject("t0", &bytes);
+    }
+    dataplane::dpdk::eal::signal::admit_rx_signals().unwrap();
+    let mut count = 0;
+    eventually("all of them are there", || {
+        let mut burst = Burst::new();
+        rx[0].rx(&mut burst);
+        count += burst.iter().filter(|frame| frame.head() == bytes).count();
+        count == 100
+    });
+    port.detach(rx, tx).unwrap();
     assert_eq!(pool.in_use(), 0);
 }
 

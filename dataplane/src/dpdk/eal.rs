@@ -353,3 +353,36 @@ fn failure(logged: log::Mark, printed: &str, errno: i32) -> String {
         None => detail,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_library_is_named_with_the_reason() {
+        for old in [(22, 11, 10), (22, 7, 99), (21, 11, 11)] {
+            let text = check_version(old).unwrap_err().to_string();
+            assert!(
+                text.contains("22.11.11 or later") && text.contains("CVE-2024-11614"),
+                "{text}"
+            );
+        }
+        for good in [(22, 11, 11), (22, 11, 12), (23, 11, 3)] {
+            assert!(check_version(good).is_ok());
+        }
+    }
+
+    #[test]
+    fn the_reason_of_a_failure_is_one_line() {
+        let printed = "EAL: FATAL: Cannot get hugepage information.\nguest usage: …\n";
+        log::keep(dpdk_sys::RTE_LOG_ERR, b"EAL: No free 2048 kB hugepages\n");
+        let reason = failure(log::start(), printed, libc::EACCES);
+        assert_eq!(reason, "Cannot get hugepage information. (No free 2048 kB hugepages)");
+        assert_eq!(failure(log::mark(), "", libc::EACCES), "Permission denied");
+        let printed = "guestway: unrecognized option '--x'\nEAL: FATAL: Invalid arguments.\n";
+        assert_eq!(
+            failure(log::mark(), printed, libc::EINVAL),
+            "unrecognized option '--x' (Invalid argument)"
+        );
+    }
+}

@@ -2,25 +2,28 @@
 //!
 //! Everything here but the queues' bursts runs on control's thread and may wait for a driver.
 
-use super::eal::{Eal, log};
+use super::eal::Eal;
 use super::mempool::Pool;
-use super::netns::{Netns, NetnsError, run_in};
+use super::netns::{Netns, run_in};
 use super::port::{Rx, Tx};
 use crate::wire::ethernet::MacAddr;
 use dpdk_sys::{RTE_MAX_ETHPORTS, rte_ether_addr};
 use kernel::KernelInterface;
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::{c_int, c_void};
 use std::mem::size_of;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 mod configure;
 mod device;
+mod error;
 mod kernel;
+mod probe;
 mod queue;
 mod stats;
 
 pub use device::next_vdev_name;
+pub use error::PortError;
 pub use queue::{EthRx, EthTx};
 pub use stats::{DeviceInfo, EthStats, LinkState};
 
@@ -61,114 +64,6 @@ impl AttachSpec {
     }
 }
 
-/// Why a port could not be attached or changed.
-#[derive(Debug, thiserror::Error)]
-pub enum PortError {
-    /// The text names no device.
-    #[error("bad device {device:?}: {reason}")]
-    BadDevice {
-        /// As written.
-        device: String,
-        /// What is wrong.
-        reason: &'static str,
-    },
-    /// Debian's limit.
-    #[error(
-        "can't attach {device:?}: DPDK was built with RTE_MAX_ETHPORTS={}, and so many are attached",
-        RTE_MAX_ETHPORTS
-    )]
-    TooManyPorts {
-        /// As written.
-        device: String,
-    },
-    /// The name or PCI address is attached already.
-    #[error("device {device:?}: {name} is attached already")]
-    InUse {
-        /// As written.
-        device: String,
-        /// Its name.
-        name: String,
-    },
-    /// Another port or another process holds the tap's kernel interface.
-    #[error("device {device:?}: the interface {interface} exists and is in use")]
-    InterfaceInUse {
-        /// As written.
-        device: String,
-        /// The kernel's name.
-        interface: String,
-    },
-    /// No driver or no device of that name, or the driver could not make it.
-    #[error("device {device:?} can't be attached: {reason}")]
-    Probe {
-        /// As written.
-        device: String,
-        /// What DPDK says.
-        reason: String,
-    },
-    /// More queues than the device has, or none.
-    #[error("device {device:?} has 1 to {max} {direction} queues, not {asked}")]
-    Queues {
-        /// As written.
-        device: String,
-        /// Receive or transmit.
-        direction: &'static str,
-        /// How many were asked for.
-        asked: u16,
-        /// How many it has.
-        max: u16,
-    },
-    /// net_tap's queues come in pairs.
-    #[error("device {device:?} needs as many receive as transmit queues, not {rx} and {tx}")]
-    QueuePairs {
-        /// As written.
-        device: String,
-        /// Receive queues asked for.
-        rx: u16,
-        /// Transmit queues asked for.
-        tx: u16,
-    },
-    /// The device or the pool's segments can't carry it.
-    #[error("MTU {mtu} is out of range for {device:?}: {min} to {max}")]
-    Mtu {
-        /// As written.
-        device: String,
-        /// What was asked for.
-        mtu: u16,
-        /// Least.
-        min: u16,
-        /// Most.
-        max: u16,
-    },
-    /// The namespace of the device.
-    #[error("device {device:?}: {source}")]
-    Netns {
-        /// As written.
-        device: String,
-        /// Why.
-        source: NetnsError,
-    },
-    /// The driver refused a step.
-    #[error("device {device:?}: can't {step}: {reason}")]
-    Step {
-        /// As written.
-        device: String,
-        /// What was tried.
-        step: &'static str,
-        /// What the driver says.
-        reason: String,
-    },
-    /// Queue handles are missing or another port's.
-    #[error("device {device:?}: {given} queue handles of it were given back, it has {needed}")]
-    QueuesMissing {
-        /// As written.
-        device: String,
-        /// How many were given.
-        given: usize,
-        /// How many it has.
-        needed: usize,
-    },
-}
-
 /// An attached device: what control does with it. Its queues are separate handles.
 ///
 /// Dropping it leaves the device running; [`EthPort::detach`] ends it.
@@ -187,7 +82,7 @@ pub struct EthPort {
     kernel: Option<KernelInterface>,
 }
 
-/// Attach and detach are the library's own critical section: its device lists have no lock.
+/// Held while the library's device lists change: they have no lock of their own.
 static DEVICES: Mutex<()> = Mutex::new(());
 
 /// Set by DPDK's interrupt thread when a device was unplugged, cleared by attach, read by control.
@@ -251,10 +146,10 @@ fn attach_here(
     device: &device::Device,
     spec: &AttachSpec,
 ) -> Result<(EthPort, configure::Configured), PortError> {
-    let id = probe(device, spec)?;
+    let id = probe::probe(device, spec)?;
     UNPLUGGED[usize::from(id)].store(false, Ordering::Release);
-    let configured =
-        configure::configure(id, device, spec).inspect_err(|_| drop(remove(id, &spec.device)))?;
+    let configured = configure::configure(id, device, spec)
+        .inspect_err(|_| drop(probe::remove(id, &spec.device)))?;
     // SAFETY: *started*; the function lives as long as the program.
     unsafe {
         dpdk_sys::rte_eth_dev_callback_register(
@@ -279,80 +174,6 @@ fn attach_here(
         kernel,
     };
     Ok((port, configured))
-}
-
-/// Finds or makes the ethdev of a device.
-fn probe(device: &device::Device, spec: &AttachSpec) -> Result<u16, PortError> {
-    let failed = |reason: String| PortError::Probe { device: spec.device.clone(), reason };
-    let text = |text: &str| CString::new(text).map_err(|_| failed("zero byte".to_owned()));
-    let (name, devargs) = (text(&device.name)?, text(&device.devargs)?);
-    if port_by_name(&name).is_some() {
-        return Err(PortError::InUse { device: spec.device.clone(), name: device.name.clone() });
-    }
-    // SAFETY: *started*.
-    if u32::from(unsafe { dpdk_sys::rte_eth_dev_count_total() }) >= RTE_MAX_ETHPORTS {
-        return Err(PortError::TooManyPorts { device: spec.device.clone() });
-    }
-    if let Some(interface) = device.argument("iface").filter(|_| device.is_net_tap())
-        && kernel::has_carrier(interface).unwrap_or(false)
-    {
-        // net_tap would join it as one more queue and take part of the other's frames.
-        let (device, interface) = (spec.device.clone(), interface.to_owned());
-        return Err(PortError::InterfaceInUse { device, interface });
-    }
-    let logged = log::mark();
-    // SAFETY: *started*, and under DEVICES; the text lives through the call.
-    let result = unsafe { dpdk_sys::rte_dev_probe(devargs.as_ptr()) };
-    if result < 0 {
-        return Err(failed(why_not_probed(device, log::reason_since(logged, result), result)));
-    }
-    port_by_name(&name).ok_or_else(|| failed("it is no Ethernet device".to_owned()))
-}
-
-/// Puts EAL's more obscure answers into words that say what would be right.
-fn why_not_probed(device: &device::Device, logged: String, errno: c_int) -> String {
-    let words = match -errno {
-        libc::EFAULT if logged.contains("parse device") => {
-            "no driver has that name, write a PCI address like 0000:3b:00.0 or a vdev like \
-             net_tap0,iface=NAME"
-        }
-        libc::ENODEV if device.is_pci => {
-            "no PCI device has that address, or EAL runs with --no-pci"
-        }
-        _ if !logged.contains("Driver cannot attach") => return logged,
-        _ if device.is_pci => {
-            "no driver took it, is it bound to vfio-pci (dpdk-devbind.py --status)?"
-        }
-        _ => "the driver refused it, check its arguments",
-    };
-    words.to_owned()
-}
-
-fn port_by_name(name: &CStr) -> Option<u16> {
-    let mut id = 0;
-    // SAFETY: *started*; name and id live through the call.
-    let found = unsafe { dpdk_sys::rte_eth_dev_get_port_by_name(name.as_ptr(), &raw mut id) };
-    (found == 0).then_some(id)
-}
-
-/// Closes a port that nobody polls and removes its device.
-fn remove(id: u16, device: &str) -> Result<(), PortError> {
-    let logged = log::mark();
-    let failed = |step| {
-        move |errno: c_int| PortError::Step {
-            device: device.to_owned(),
-            step,
-            reason: log::reason_since(logged, errno),
-        }
-    };
-    let info = configure::info(id).map_err(failed("read its properties"))?;
-    // SAFETY: *started*; *one poller*: the caller showed every queue handle, or none was made yet.
-    // What stop says of a device that never started or is gone doesn't matter.
-    unsafe { dpdk_sys::rte_eth_dev_stop(id) };
-    // SAFETY: as above.
-    configure::check(unsafe { dpdk_sys::rte_eth_dev_close(id) }).map_err(failed("close it"))?;
-    // SAFETY: *started*, under DEVICES; devices outlive their ports.
-    configure::check(unsafe { dpdk_sys::rte_dev_remove(info.device) }).map_err(failed("remove it"))
 }
 
 unsafe extern "C" fn on_unplugged(
@@ -413,7 +234,7 @@ impl EthPort {
                 std::ptr::null_mut(),
             )
         };
-        let result = remove(self.id, &self.device);
+        let result = probe::remove(self.id, &self.device);
         drop(one_at_a_time);
         result
     }
@@ -541,13 +362,4 @@ impl EthPort {
             reason: configure::words(errno),
         })
     }
-}
-
-/// A text of the library's; empty where there is none.
-fn text(text: *const c_char) -> String {
-    if text.is_null() {
-        return String::new();
-    }
-    // SAFETY: the library's texts end with a zero byte and outlive this call.
-    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
 }

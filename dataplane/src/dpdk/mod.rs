@@ -25,6 +25,8 @@ pub mod lcore;
 pub mod mbuf;
 pub mod mempool;
 pub mod netns;
+#[cfg(feature = "oracle")]
+pub mod oracle;
 pub mod port;
 
 pub use eal::{Eal, EalError, EalOptions};

@@ -22,12 +22,18 @@ pub(crate) const MBUFS: u32 = 2047;
 /// EAL's arguments of every test; the prefix keeps processes apart.
 pub(crate) fn options(extra: &[&str]) -> EalOptions {
     let prefix = format!("gw-test-{}", std::process::id());
-    let own = ["--no-huge", "--no-pci", "--no-shconf", "-m", "128", "--file-prefix", &prefix];
+    let memory = if with_hugepages() { "--in-memory" } else { "--no-huge" };
+    let own = [memory, "--no-pci", "--no-shconf", "-m", "128", "--file-prefix", &prefix];
     EalOptions {
         control_core: 0,
         worker_cores: vec![1],
         extra: own.iter().chain(extra).map(|text| (*text).to_owned()).collect(),
     }
+}
+
+/// Whether the tests shall run on hugepages, which somebody reserved: GUESTWAY_TEST_HUGEPAGES is set.
+fn with_hugepages() -> bool {
+    std::env::var_os("GUESTWAY_TEST_HUGEPAGES").is_some()
 }
 
 /// A namespace of this test's own, then EAL, with the calling thread polling.

@@ -43,6 +43,11 @@ pub fn recent() -> Vec<String> {
     lock().lines.iter().map(|(_, line)| line.clone()).collect()
 }
 
+#[cfg(test)]
+pub(crate) fn start() -> Mark {
+    Mark(0)
+}
+
 /// Why a call failed: the first error that DPDK logged since, or else the error number in words.
 pub(crate) fn reason_since(mark: Mark, errno: i32) -> String {
     let log = lock();

@@ -4,7 +4,7 @@ use super::device::Device;
 use super::{AttachSpec, EthRx, EthTx, PortError};
 use dpdk_sys::{rte_eth_conf, rte_eth_dev_info, rte_ether_addr};
 use nix::errno::Errno;
-use std::ffi::c_int;
+use std::ffi::{CStr, c_char, c_int};
 
 /// Ethernet header, one 802.1Q tag and FCS: what a frame has beyond its L3 packet.
 const L2_BYTES: u32 = 14 + 4 + 4;
@@ -49,7 +49,7 @@ pub(super) fn configure(
         }
     };
     let info = info(port).map_err(step("read its properties"))?;
-    let driver = super::text(info.driver_name);
+    let driver = text(info.driver_name);
     let is_tap = device.is_net_tap();
     check_limits(spec, &info, is_tap)?;
 
@@ -225,4 +225,13 @@ fn ignore_unsupported(errno: c_int) -> Result<(), c_int> {
 /// An error number of the library in words.
 pub(super) fn words(errno: c_int) -> String {
     Errno::from_raw(errno.saturating_abs()).desc().to_owned()
+}
+
+/// A text of the library's; empty where there is none.
+pub(super) fn text(text: *const c_char) -> String {
+    if text.is_null() {
+        return String::new();
+    }
+    // SAFETY: the library's texts end with a zero byte and outlive this call.
+    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
 }

@@ -1,6 +1,7 @@
 //! What a device counts and says of itself.
 
-use super::{EthPort, PortError, configure, text};
+use super::configure::{self, text};
+use super::{EthPort, PortError};
 use std::ffi::c_int;
 
 /// A device's own counters since it started or was reset.
