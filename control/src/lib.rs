@@ -5,4 +5,5 @@ pub mod kernel;
 pub mod model;
 pub mod neighbor;
 pub mod registry;
+pub mod snapshot;
 pub mod publish;

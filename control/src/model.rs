@@ -279,7 +279,12 @@ pub struct PortPatch {
 
 /// One change that an operator asks for. A batch of them is one transaction.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(tag = "change", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+#[serde(
+    tag = "change",
+    rename_all = "kebab-case",
+    rename_all_fields = "kebab-case",
+    deny_unknown_fields
+)]
 #[allow(missing_docs, reason = "the fields are the nouns documented above")]
 pub enum Change {
     GuestAdd {

@@ -14,6 +14,7 @@
 
 mod adapters;
 mod addresses;
+mod document;
 mod effect;
 mod identity;
 mod index;
@@ -28,6 +29,7 @@ mod tables;
 mod tests;
 mod write;
 
+pub use document::Document;
 pub use effect::Effect;
 pub use identity::Identity;
 pub use index::Holder;
@@ -51,6 +53,8 @@ pub struct Registry {
     identity: Identity,
     /// Cores that a queue may be given to; empty: any.
     worker_cores: Vec<usize>,
+    /// Fingerprint of the file's registered part when it was last taken over.
+    imported: Option<u64>,
     /// Who is changing: decides where an attached port comes from.
     origin: Origin,
     undo: Vec<Undo>,
@@ -65,6 +69,7 @@ impl Registry {
             tables: Tables::new(gateway_mac),
             identity,
             worker_cores: Vec::new(),
+            imported: None,
             origin: Origin::Operator,
             undo: Vec::new(),
             effects: Vec::new(),

@@ -110,7 +110,7 @@ impl Registry {
         Ok(())
     }
 
-    fn check_attach(&self, name: &Name, attach: &NetworkAttach) -> Result<(), Refusal> {
+    pub(super) fn check_attach(&self, name: &Name, attach: &NetworkAttach) -> Result<(), Refusal> {
         let NetworkAttach::Uplink { port, vlan } = attach else { return Ok(()) };
         if name.as_str() == DEFAULT_NETWORK {
             let message = format!("network {name} is host-only; add another one for uplink {port}");
