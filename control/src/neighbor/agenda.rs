@@ -115,3 +115,47 @@ impl Agenda {
         self.timed.iter().map(|(_, target)| *target)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    fn target(last: u8) -> Target {
+        Target { port: PortId(1), ip: Ipv4Addr::new(192, 0, 2, last) }
+    }
+
+    #[test]
+    fn who_queues_again_keeps_its_turn() {
+        let mut agenda = Agenda::new(Rate { per_s: 100, burst: 1 });
+        [1, 2, 1].map(|last| agenda.queue(target(last)));
+        assert_eq!((agenda.ready(0), agenda.ready(9)), (Some(target(1)), None));
+        assert_eq!((agenda.next_ms(), agenda.ready(10)), (Some(10), Some(target(2))));
+        assert_eq!((agenda.ready(100), agenda.next_ms()), (None, None));
+    }
+
+    #[test]
+    fn a_target_stands_in_one_place() {
+        let mut agenda = Agenda::new(Rate { per_s: 100, burst: 1 });
+        agenda.queue(target(1));
+        agenda.at(target(1), 50);
+        agenda.at(target(1), 40);
+        assert_eq!((agenda.ready(30), agenda.due(39), agenda.next_ms()), (None, None, Some(40)));
+        assert_eq!((agenda.due(40), agenda.due(60)), (Some(target(1)), None));
+        agenda.at(target(1), 70);
+        agenda.queue(target(1));
+        assert_eq!((agenda.due(80), agenda.ready(80)), (None, Some(target(1))));
+        agenda.queue(target(2));
+        agenda.remove(target(2));
+        assert_eq!(agenda.next_ms(), None);
+    }
+
+    #[test]
+    fn each_port_has_a_lane_of_its_own() {
+        let mut agenda = Agenda::new(Rate { per_s: 100, burst: 1 });
+        let other = Target { port: PortId(2), ..target(9) };
+        [target(1), target(2), target(3), other].map(|target| agenda.queue(target));
+        let now = [agenda.ready(0), agenda.ready(0), agenda.ready(0)];
+        assert_eq!(now, [Some(target(1)), Some(other), None]);
+    }
+}

@@ -200,8 +200,8 @@ impl<P> NeighborCache<P> {
         }
     }
 
-    /// A packet has a next hop whose MAC its worker did not know. `asker` sent it; what is from the
-    /// server or from us has [`AdapterId::NONE`] and no bound of its own.
+    /// A packet has a next hop whose MAC its worker did not know. `asker` sent it; the server
+    /// ([`AdapterId::SERVER`]) and we ourselves ([`AdapterId::NONE`]) have no bound of our own.
     pub fn resolve(
         &mut self,
         now_ms: u64,
@@ -329,6 +329,11 @@ impl<P> NeighborCache<P> {
         self.hold.len()
     }
 
+    /// Packets held now for one target.
+    pub fn held_for(&self, target: Target) -> usize {
+        self.hold.count(target)
+    }
+
     /// Makes an incomplete entry and asks; false where a bound forbids it.
     fn begin(
         &mut self,
@@ -338,7 +343,8 @@ impl<P> NeighborCache<P> {
         out: &mut Actions<P>,
     ) -> bool {
         let asked_for = self.incomplete.get(&asker).copied().unwrap_or_default();
-        let bounded = asker != AdapterId::NONE && asked_for >= self.limits.incomplete_per_adapter;
+        let is_guests = !matches!(asker, AdapterId::NONE | AdapterId::SERVER);
+        let bounded = is_guests && asked_for >= self.limits.incomplete_per_adapter;
         if bounded || !self.has_room(out) || !self.has_unresolved_room(out) {
             return false;
         }

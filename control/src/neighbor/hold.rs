@@ -29,7 +29,7 @@ impl<P> Hold<P> {
 
     /// Holds a packet; gives back the oldest of its target or of all where that is one too many.
     pub(super) fn push(&mut self, now_ms: u64, target: Target, packet: P) -> Option<P> {
-        let of_target = self.0.iter().filter(|held| held.target == target).count();
+        let of_target = self.count(target);
         let oldest = if of_target >= PER_TARGET {
             self.0.iter().position(|held| held.target == target)
         } else {
@@ -60,6 +60,11 @@ impl<P> Hold<P> {
     /// When the oldest packet's life is over.
     pub(super) fn next_ms(&self) -> Option<u64> {
         self.0.front().map(|held| held.since_ms + LIFE_MS)
+    }
+
+    /// Packets held for one target.
+    pub(super) fn count(&self, target: Target) -> usize {
+        self.0.iter().filter(|held| held.target == target).count()
     }
 
     /// Packets held.

@@ -103,6 +103,7 @@ mod tests {
                 prop_assert_eq!((outer.destination, outer.source), (inner.destination, inner.source));
                 let tag = Tag::parse(frame.head()).unwrap();
                 prop_assert_eq!((tag.vid, tag.inner_type), (vid & 0xfff, inner.ether_type));
+                prop_assert_eq!(tag.pcp_dei, 0);
                 prop_assert!(pop_tag(&mut frame));
             } else {
                 prop_assert!(bytes.len() < HEADER_BYTES);

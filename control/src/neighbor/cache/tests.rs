@@ -400,7 +400,7 @@ impl Ledger {
 proptest! {
     #[test]
     fn bounds_hold_and_every_packet_comes_back_once(ops in prop::collection::vec(op(), 1..400)) {
-        let limits = Limits { entries: 24, unresolved: 12, incomplete_per_adapter: 5, ..Limits::default() };
+        let limits = Limits { entries: 16, unresolved: 12, incomplete_per_adapter: 5, ..Limits::default() };
         let (mut bench, mut ledger) = (Bench::new(limits), Ledger::default());
         for op in ops {
             let via = |member| if member { MEMBER } else { WIRE };
@@ -438,7 +438,7 @@ proptest! {
             }
 
             let count = |kind: fn(&NeighborState) -> bool| bench.cache.entries().filter(|(_, s)| kind(s)).count();
-            prop_assert!(count(|s| !matches!(s, NeighborState::Static(_))) <= 24);
+            prop_assert!(count(|s| !matches!(s, NeighborState::Static(_))) <= 16);
             prop_assert!(count(|s| matches!(s, NeighborState::Incomplete | NeighborState::Failed)) <= 12);
             prop_assert!(bench.cache.held() <= HELD_IN_ALL);
             prop_assert_eq!(ledger.given as usize, ledger.returned.len() + bench.cache.held());

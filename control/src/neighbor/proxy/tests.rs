@@ -174,6 +174,8 @@ fn a_guest_is_not_answered_for_what_is_behind_itself_or_beyond_any_route() {
         assert!(!asks(GUEST_A, A1, target), "{target}");
     }
     assert!(asks(Seat::Guest { port: PORT_B, adapter: B }, B1, "10.1.2.3"));
+    // A port keeps to its own side whichever adapter is bound to it.
+    assert!(!asks(Seat::Guest { port: PORT_A, adapter: B }, B1, A1));
 }
 
 #[test]

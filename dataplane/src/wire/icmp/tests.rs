@@ -92,6 +92,8 @@ fn nothing_is_sent_about_what_rfc_1812_names() {
     // The type is missing from the packet, or from its contiguous head.
     assert!(!answer(header(PROTOCOL_ICMP, 0), &[]));
     assert!(!may_answer(&packet(icmp, &[]), &icmp));
+    let empty = header(PROTOCOL_ICMP, 0);
+    assert!(!may_answer(&packet(empty, &[8; 26]), &empty), "padding is no type");
 }
 
 #[test]
@@ -119,6 +121,11 @@ fn what_is_no_plain_echo_request_stays_as_it_is() {
     unchanged(packet(Ipv4 { more_fragments: true, ..header(PROTOCOL_ICMP, 16) }, icmp));
     unchanged(packet(Ipv4 { destination: 0xe000_0001, ..header(PROTOCOL_ICMP, 16) }, icmp));
     unchanged(echo()[..27].to_vec());
+    // Options that look like an echo request where one would begin without them.
+    let mut options = echo();
+    options.splice(20..20, [8, 0, 0, 0]);
+    (options[0], options[3]) = (0x46, options[3] + 4);
+    unchanged(options);
 }
 
 proptest! {

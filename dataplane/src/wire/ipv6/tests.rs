@@ -40,6 +40,10 @@ fn other_icmpv6_passes() {
     for kind in [128, 129, 133, 135, 136] {
         assert!(!is_advertisement(NEXT_ICMPV6, &[&[kind, 0, 0, 0, 0, 0, 0, 0]]), "type {kind}");
     }
+    let authentication = [NEXT_ICMPV6, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let solicitation = [133, 0, 0, 0, 0, 0, 0, 0];
+    assert!(!is_advertisement(NEXT_AUTHENTICATION, &[&authentication, &solicitation]));
+    assert!(!is_advertisement(NEXT_DESTINATION, &[&OPTIONS, &solicitation]));
     assert!(!is_advertisement(NEXT_UDP, &[&ADVERTISEMENT]));
     assert!(!is_advertisement(NEXT_NONE, &[&ADVERTISEMENT]));
 }
