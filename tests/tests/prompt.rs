@@ -16,9 +16,13 @@ impl Terminal {
         let terminal = Self { server, socket };
         let home = lab.dir().display();
         // The program keeps its history in the home directory, if it does.
-        terminal.tmux(&format!(
-            "-f /dev/null new-session -d -x 160 -y 50 -e HOME={home} {program}; exec sleep 60"
+        let mut command = terminal.server.command(&format!(
+            "tmux -S {} -f /dev/null new-session -d -x 160 -y 50 -e HOME={home}",
+            terminal.socket
         ));
+        // One argument, so that a shell reads it; the last screen stays to be looked at.
+        let status = command.arg(format!("{program}; exec sleep 60")).status().expect("tmux");
+        assert!(status.success(), "tmux: {status}");
         terminal
     }
 

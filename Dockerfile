@@ -1,0 +1,28 @@
+# guestway in two stages: one with Rust and DPDK's headers that builds it, one with the libraries and
+# drivers that it needs to run.
+#
+#   docker build -t guestway .
+#   docker run --privileged --network host -v /dev/hugepages:/dev/hugepages -v /run:/run \
+#       -v /etc/guestway:/etc/guestway guestway
+#
+# It needs the rights of a program that creates interfaces in other namespaces and drives NICs; /run is
+# the host's for the API socket and for the guests' namespaces under /run/netns.
+
+FROM docker.io/library/rust:1.95-slim-bookworm AS build
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends libdpdk-dev libclang-dev pkg-config \
+ && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY . .
+RUN cargo build --locked --release -p control --bin guestway
+
+FROM docker.io/library/debian:bookworm-slim
+# DPDK loads its drivers at start from where these packages put them.
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends \
+      librte-meta-bus librte-meta-common librte-meta-mempool librte-meta-net iproute2 \
+ && rm -rf /var/lib/apt/lists/*
+COPY --from=build /src/target/release/guestway /usr/local/bin/guestway
+COPY configs /usr/local/share/guestway/configs
+ENTRYPOINT ["guestway"]
+CMD ["run", "--config", "/etc/guestway/guestway.toml"]
