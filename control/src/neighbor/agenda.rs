@@ -51,7 +51,8 @@ impl Agenda {
         self.timed.insert((due_ms, target));
     }
 
-    /// The target waits for leave to send a frame on its port; it keeps its turn if it waits already.
+    /// The target waits for leave to send a frame on its port; it keeps its turn if it waits
+    /// already.
     pub(super) fn queue(&mut self, target: Target) {
         if matches!(self.places.get(&target), Some(Place::Waiting { .. })) {
             return;

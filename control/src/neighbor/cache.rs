@@ -1,17 +1,20 @@
 //! The neighbor cache: which MAC a next hop has, and the packets that wait to know.
 //!
 //! ```text
-//!            resolve, seek              answered                 silent for a minute
-//!   (none) ───────────────▶ incomplete ──────────▶ reachable ◀───────────────────▶ probing
-//!      ▲                        │ 3 broadcasts         ▲         answered             │ 3 unicasts,
-//!      │      hold-down over    ▼                      │ heard                        │ 3 broadcasts
-//!      └──────────────────── failed ◀──────────────────┴──────────────────────────────┘
+//!            resolve, seek              answered             silent for a minute
+//!   (none) ──────────────▶ incomplete ──────────▶ reachable ───────────────────▶ probing
+//!      ▲                       │                    ▲  ▲         answered           │
+//!      │                       │ 3 broadcasts       │  └────────────────────────────┤
+//!      │    hold-down over     ▼                    │ heard        3 unicasts,      │
+//!      └─────────────────── failed ─────────────────┘              3 broadcasts     │
+//!                              ▲                                                    │
+//!                              └────────────────────────────────────────────────────┘
 //! ```
 //!
 //! Who may put a MAC in (duties.md, RFC 826): anyone for an entry that waits for one; for a target
 //! that nobody asked for only who asks for an address of ours; over another MAC only a reply or an
-//! announcement from where the first came, or from the wire over a member of its network, so that no
-//! guest diverts what belongs to a host outside; over a static entry nobody.
+//! announcement from where the first came, or from the wire over a member of its network, so that
+//! no guest diverts what belongs to a host outside; over a static entry nobody.
 //!
 //! Invariant: every packet given to [`NeighborCache::resolve`] comes back in exactly one action.
 //! Invariant: a request for one target goes at most once a second.
@@ -48,7 +51,8 @@ pub struct Limits {
     pub entries: usize,
     /// Most of them without a MAC: incomplete or failed.
     pub unresolved: usize,
-    /// Most incomplete ones that one adapter asked for, so that no guest's scan keeps others waiting.
+    /// Most incomplete ones that one adapter asked for, so that no guest's scan keeps others
+    /// waiting.
     pub incomplete_per_adapter: usize,
     /// How long a MAC is believed without a word from it; spread by a quarter either way.
     pub reachable_ms: u64,

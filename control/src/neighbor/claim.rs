@@ -9,12 +9,12 @@
 //!      └──no announce──▶ quiet
 //! ```
 //!
-//! Only an address that is up is answered for there. What guests and the server reach is not decided
-//! here: they reach an address from its registration on.
+//! Only an address that is up is answered for there. What guests and the server reach is not
+//! decided here: they reach an address from its registration on.
 //!
 //! An address in use by another host stays in conflict, and is probed again every minute so that it
-//! comes up by itself once the other is gone; that is seen as conflict all along. An address that is
-//! up is never given up (RFC 5227 2.4 (c)): the operator's word stands, and is defended.
+//! comes up by itself once the other is gone; that is seen as conflict all along. An address that
+//! is up is never given up (RFC 5227 2.4 (c)): the operator's word stands, and is defended.
 
 use super::Target;
 use super::agenda::Agenda;

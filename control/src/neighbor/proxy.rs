@@ -1,14 +1,14 @@
 //! Which ARP requests we answer (RFC 1027, RFC 5227), as one pure function.
 //!
 //! Towards the wire: the uplink's own addresses and those of host-routed guests that are registered
-//! and up there; nothing that is merely routed, for we are no neighbor's default gateway. A member of
-//! the network that shares the uplink's untagged link hears the same, and also what is probing or
-//! quiet on the wire: it is a guest of this host.
+//! and up there; nothing that is merely routed, for we are no neighbor's default gateway. A member
+//! of the network that shares the uplink's untagged link hears the same, and also what is probing
+//! or quiet on the wire: it is a guest of this host.
 //!
-//! Towards a guest, the server or a shared port: whatever it may reach through us, since a guest may
-//! believe anything to be on its link (HR-19): but never its own address, or its conflict probe would
-//! find one; and never what lives on the same port, except on a shared port, where guests reach each
-//! other through us on purpose.
+//! Towards a guest, the server or a shared port: whatever it may reach through us, since a guest
+//! may believe anything to be on its link (HR-19): but never its own address, or its conflict probe
+//! would find one; and never what lives on the same port, except on a shared port, where guests
+//! reach each other through us on purpose.
 //!
 //! Invariant: knows no table and no guest; the [`World`] answers.
 
@@ -74,7 +74,8 @@ pub enum Owner {
 pub trait World {
     /// Who an address is registered to. Members of networks own no address here.
     fn owner(&self, ip: Ipv4Addr) -> Option<Owner>;
-    /// How a host-routed adapter's address stands on an uplink; `None` where it is not claimed there.
+    /// How a host-routed adapter's address stands on an uplink; `None` where it is not claimed
+    /// there.
     fn claim(&self, uplink: PortId, ip: Ipv4Addr) -> Option<ClaimStatus>;
     /// Whether an address is a gateway of ours on this port (169.254.1.1, an adapter's `gateway`).
     fn is_gateway(&self, port: PortId, ip: Ipv4Addr) -> bool;

@@ -35,8 +35,8 @@ pub struct Arp {
 
 impl Arp {
     /// Reads the bytes behind the Ethernet header. `None` for anything but a whole request or reply
-    /// for IPv4 over Ethernet, and for a sender MAC that is a group's or zero: nobody may be made to
-    /// believe that (RFC 1812 3.3.2).
+    /// for IPv4 over Ethernet, and for a sender MAC that is a group's or zero: nobody may be made
+    /// to believe that (RFC 1812 3.3.2).
     #[inline]
     pub fn parse(payload: &[u8]) -> Option<Arp> {
         let (preamble, rest) = payload.first_chunk::<PACKET_BYTES>()?.split_first_chunk::<6>()?;
@@ -180,7 +180,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_none_or_come_back(mut bytes in prop::collection::vec(any::<u8>(), 0..64), fix: bool) {
+        fn any_bytes_are_none_or_come_back(
+            mut bytes in prop::collection::vec(any::<u8>(), 0..64),
+            fix: bool,
+        ) {
             if fix && bytes.len() >= 8 {
                 bytes[..8].copy_from_slice(&[0, 1, 8, 0, 6, 4, 0, 2]);
             }

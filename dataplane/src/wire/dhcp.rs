@@ -31,9 +31,9 @@ impl Udp {
     }
 }
 
-/// Whether an IPv4 packet, given by its contiguous head, is a DHCP server's to a client: UDP from port
-/// 67 to 68, or a reply to 68 from any port, since clients look at their own port alone. True also
-/// where UDP's ports are not in `packet`. Fragments but the first are judged by their first.
+/// Whether an IPv4 packet, given by its contiguous head, is a DHCP server's to a client: UDP from
+/// port 67 to 68, or a reply to 68 from any port, since clients look at their own port alone. True
+/// also where UDP's ports are not in `packet`. Fragments but the first are judged by their first.
 #[inline]
 pub fn is_server_reply(packet: &[u8]) -> bool {
     let Ok(parsed) = Ipv4::parse(packet, usize::MAX, ChecksumState::Good) else { return false };
@@ -47,8 +47,8 @@ pub fn is_server_reply(packet: &[u8]) -> bool {
     })
 }
 
-/// Whether an IPv4 packet, given by its contiguous head, is a DHCP client's to a server: UDP from port
-/// 68 to 67, unfragmented.
+/// Whether an IPv4 packet, given by its contiguous head, is a DHCP client's to a server: UDP from
+/// port 68 to 67, unfragmented.
 #[inline]
 pub fn is_client_request(packet: &[u8]) -> bool {
     let Ok(parsed) = Ipv4::parse(packet, usize::MAX, ChecksumState::Good) else { return false };
@@ -103,6 +103,14 @@ mod tests {
         assert!(!is_server_reply(&packet(0, [68, 67], 1)));
         assert!(!is_server_reply(&packet(0, [4000, 68], 1)));
         assert!(!is_server_reply(&packet(0, [67, 69], 2)));
+    }
+
+    #[test]
+    fn a_client_is_known_by_its_ports() {
+        assert!(is_client_request(&packet(0, [68, 67], 1)));
+        assert!(!is_client_request(&packet(0, [67, 68], 2)));
+        assert!(!is_client_request(&packet(2, [68, 67], 1)));
+        assert!(!is_client_request(&packet(0, [68, 67], 1)[..24]));
     }
 
     #[test]

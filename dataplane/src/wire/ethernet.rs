@@ -114,7 +114,8 @@ pub struct Ethernet {
 }
 
 impl Ethernet {
-    /// Reads the header at the front of a frame; `None` where fewer than [`HEADER_BYTES`] are there.
+    /// Reads the header at the front of a frame; `None` where fewer than [`HEADER_BYTES`] are
+    /// there.
     #[inline]
     pub fn parse(bytes: &[u8]) -> Option<Ethernet> {
         let [a, b, c, d, e, f, g, h, i, j, k, l, high, low] = *bytes.first_chunk()?;

@@ -66,10 +66,10 @@ impl ErrorKind {
     }
 }
 
-/// Whether an error may be sent about a packet (RFC 1812 4.3.2.7): not about an ICMP error, a fragment
-/// but the first, a multicast or limited-broadcast destination, nor to a source that is no single
-/// host. `packet` is the contiguous head of the packet that `parsed` was read from. That its frame was
-/// a link-layer broadcast, or its destination a directed one, is for the caller to know.
+/// Whether an error may be sent about a packet (RFC 1812 4.3.2.7): not about an ICMP error, a
+/// fragment but the first, a multicast or limited-broadcast destination, nor to a source that is no
+/// single host. `packet` is the contiguous head of the packet that `parsed` was read from. That its
+/// frame was a link-layer broadcast, or its destination a directed one, is for the caller to know.
 #[inline]
 pub fn may_answer(packet: &[u8], parsed: &Ipv4) -> bool {
     let first = parsed.fragment_offset == 0;
@@ -82,10 +82,10 @@ pub fn may_answer(packet: &[u8], parsed: &Ipv4) -> bool {
     first && unicast && !about_error
 }
 
-/// Writes a complete IPv4 packet with an ICMP error about `original`, the contiguous head of a packet
-/// that [`Ipv4::parse`] accepted: its header and as much as fits [`ERROR_BYTES_MAX`] in all. Returns
-/// its length; 0, and nothing written, where `out` can't hold it with the original's header and 8
-/// bytes, or `original` is no IPv4 packet.
+/// Writes a complete IPv4 packet with an ICMP error about `original`, the contiguous head of a
+/// packet that [`Ipv4::parse`] accepted: its header and as much as fits [`ERROR_BYTES_MAX`] in all.
+/// Returns its length; 0, and nothing written, where `out` can't hold it with the original's header
+/// and 8 bytes, or `original` is no IPv4 packet.
 pub fn error_packet(out: &mut [u8], kind: ErrorKind, from: u32, original: &[u8]) -> usize {
     // The port's word for the checksum: it was checked before, and the TTL may be changed since.
     let Ok(parsed) = Ipv4::parse(original, usize::MAX, ChecksumState::Good) else { return 0 };
@@ -122,8 +122,8 @@ pub fn error_packet(out: &mut [u8], kind: ErrorKind, from: u32, original: &[u8])
     total
 }
 
-/// Turns an echo request that [`Ipv4::parse`] accepted into its reply, in place: addresses swapped, a
-/// fresh TTL, both checksums updated, the data not read. False, and nothing changed, for anything
+/// Turns an echo request that [`Ipv4::parse`] accepted into its reply, in place: addresses swapped,
+/// a fresh TTL, both checksums updated, the data not read. False, and nothing changed, for anything
 /// else, for fragments (we reassemble nothing), for options and for what is not from and to single
 /// hosts. A request whose ICMP checksum is wrong makes a reply whose checksum is wrong.
 #[inline]

@@ -5,9 +5,9 @@ use super::ipv6::{self, NEXT_ICMPV6, Upper};
 /// Type: router advertisement.
 pub const ROUTER_ADVERTISEMENT: u8 = 134;
 
-/// Whether an IPv6 packet is a router advertisement, or hides whether it is one: a chain of extension
-/// headers that ends beyond the packet or its first fragment (RFC 7113 section 3). `packet` is the
-/// contiguous bytes behind the Ethernet header.
+/// Whether an IPv6 packet is a router advertisement, or hides whether it is one: a chain of
+/// extension headers that ends beyond the packet or its first fragment (RFC 7113 section 3).
+/// `packet` is the contiguous bytes behind the Ethernet header.
 #[inline]
 pub fn is_router_advertisement(packet: &[u8]) -> bool {
     match ipv6::upper(packet) {

@@ -49,8 +49,8 @@ pub struct Ipv4 {
 }
 
 impl Ipv4 {
-    /// Reads and checks the header of `packet`, the contiguous bytes at the head of a packet of which
-    /// `present` bytes are there in all; `checksum` is what the receiving port says of it.
+    /// Reads and checks the header of `packet`, the contiguous bytes at the head of a packet of
+    /// which `present` bytes are there in all; `checksum` is what the receiving port says of it.
     ///
     /// # Errors
     /// The first check of RFC 1812 5.2.2 that fails, in its order, then RFC 1858's on offset 1:
@@ -80,7 +80,8 @@ impl Ipv4 {
         if !right {
             return Err(DropReason::Ipv4Checksum);
         }
-        // RFC 1858 asks it for TCP; nothing legitimate sends 8-byte first fragments of any protocol.
+        // RFC 1858 asks it for TCP; nothing legitimate sends 8-byte first fragments of any
+        // protocol.
         if parsed.fragment_offset == 1 {
             return Err(DropReason::TinyFragment);
         }
@@ -176,8 +177,9 @@ pub(super) fn set_ttl(header: &mut [u8; HEADER_BYTES], ttl: u8) {
     header[10..12].copy_from_slice(&checksum.to_be_bytes());
 }
 
-/// Whether a packet from `source` may not be forwarded (RFC 1812 5.3.7): 0/8, 127/8, 224/4 and 240/4,
-/// limited broadcast included. Our own addresses and directed broadcasts are for the caller to know.
+/// Whether a packet from `source` may not be forwarded (RFC 1812 5.3.7): 0/8, 127/8, 224/4 and
+/// 240/4, limited broadcast included. Our own addresses and directed broadcasts are for the caller
+/// to know.
 #[inline]
 pub fn is_martian_source(source: u32) -> bool {
     source >= 0xe000_0000 || is_this_network(source) || is_loopback(source)

@@ -1,5 +1,5 @@
-//! IPv6 (RFC 8200) as far as a network's guard needs it: the fixed header, and what stands at the end
-//! of the extension header chain.
+//! IPv6 (RFC 8200) as far as a network's guard needs it: the fixed header, and what stands at the
+//! end of the extension header chain.
 
 /// Bytes of the fixed header.
 pub const HEADER_BYTES: usize = 40;
@@ -37,8 +37,8 @@ pub enum Upper<'a> {
     Unfinished,
 }
 
-/// Follows the extension headers of `packet`, contiguous bytes from the fixed header on. `None` where
-/// it is not IPv6.
+/// Follows the extension headers of `packet`, contiguous bytes from the fixed header on. `None`
+/// where it is not IPv6.
 pub fn upper(packet: &[u8]) -> Option<Upper<'_>> {
     let (fixed, mut rest) = packet.split_first_chunk::<HEADER_BYTES>()?;
     if fixed[0] >> 4 != 6 {

@@ -18,8 +18,8 @@ pub struct Tag {
 }
 
 impl Tag {
-    /// Reads the tag of a whole frame whose EtherType is known to be [`ETHERTYPE_VLAN`]; `None` where
-    /// the frame ends within it.
+    /// Reads the tag of a whole frame whose EtherType is known to be [`ETHERTYPE_VLAN`]; `None`
+    /// where the frame ends within it.
     #[inline]
     pub fn parse(bytes: &[u8]) -> Option<Tag> {
         let [high, low, inner_high, inner_low] = *bytes.get(HEADER_BYTES..)?.first_chunk()?;
@@ -100,7 +100,8 @@ mod tests {
                 let outer = Ethernet::parse(frame.head()).unwrap();
                 let inner = Ethernet::parse(&bytes).unwrap();
                 prop_assert_eq!(outer.ether_type, ETHERTYPE_VLAN);
-                prop_assert_eq!((outer.destination, outer.source), (inner.destination, inner.source));
+                prop_assert_eq!(outer.destination, inner.destination);
+                prop_assert_eq!(outer.source, inner.source);
                 let tag = Tag::parse(frame.head()).unwrap();
                 prop_assert_eq!((tag.vid, tag.inner_type), (vid & 0xfff, inner.ether_type));
                 prop_assert_eq!(tag.pcp_dei, 0);
@@ -112,8 +113,10 @@ mod tests {
         }
 
         #[test]
-        fn pop_takes_four_bytes_or_none(bytes in prop::collection::vec(any::<u8>(), 0..80), tag: bool) {
-            let mut bytes = bytes;
+        fn pop_takes_four_bytes_or_none(
+            mut bytes in prop::collection::vec(any::<u8>(), 0..80),
+            tag: bool,
+        ) {
             if tag && bytes.len() > 14 {
                 bytes[12..14].copy_from_slice(&[0x81, 0]);
             }

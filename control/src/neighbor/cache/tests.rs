@@ -400,63 +400,88 @@ impl Ledger {
 proptest! {
     #[test]
     fn bounds_hold_and_every_packet_comes_back_once(ops in prop::collection::vec(op(), 1..400)) {
-        let limits = Limits { entries: 16, unresolved: 12, incomplete_per_adapter: 5, ..Limits::default() };
-        let (mut bench, mut ledger) = (Bench::new(limits), Ledger::default());
-        for op in ops {
-            let via = |member| if member { MEMBER } else { WIRE };
-            let by_operator =
-                matches!(op, Op::Static { .. } | Op::Remove { .. } | Op::Flush | Op::RemovePort { .. });
-            let mut done = Vec::new();
-            match op {
-                Op::Pass(ms) => done = bench.pass(ms),
-                Op::Stall(ms) => done = bench.stall(ms),
-                _ => {
-                    let out = match op {
-                        Op::Pass(_) | Op::Stall(_) => Vec::new(),
-                        Op::Resolve { last, asker } => {
-                            ledger.given += 1;
-                            let packet = ledger.given - 1;
-                            bench.act(|c, now, out| c.resolve(now, target(last), AdapterId(asker), packet, out))
-                        }
-                        Op::Reply { last, mac: m, member } => bench.reply(target(last), mac(m), via(member)),
-                        Op::Claim { last, mac: m, member } => {
-                            bench.hear(&Arp::announcement(mac(m), target(last).ip), via(member), false)
-                        }
-                        Op::Ask { last, mac: m } => {
-                            bench.hear(&Arp::request(mac(m), target(last).ip, OUR_IP), WIRE, true)
-                        }
-                        Op::Static { last } => bench.act(|c, _, out| c.set_static(target(last), station(99), out)),
-                        Op::Remove { last } => bench.act(|c, _, out| { c.remove(target(last), out); }),
-                        Op::Flush => bench.act(|c, _, out| c.flush(|target| target.ip.octets()[3] % 2 == 0, out)),
-                        Op::RemovePort { member } => bench.act(|c, _, out| c.remove_port(via(member), out)),
-                    };
-                    done.extend(out.into_iter().map(|action| (bench.now_ms, action)));
-                }
-            }
-            for (at, action) in done {
-                ledger.note(at, action, by_operator);
-            }
+        drive(ops);
+    }
+}
 
-            let count = |kind: fn(&NeighborState) -> bool| bench.cache.entries().filter(|(_, s)| kind(s)).count();
-            prop_assert!(count(|s| !matches!(s, NeighborState::Static(_))) <= 16);
-            prop_assert!(count(|s| matches!(s, NeighborState::Incomplete | NeighborState::Failed)) <= 12);
-            prop_assert!(bench.cache.held() <= HELD_IN_ALL);
-            prop_assert_eq!(ledger.given as usize, ledger.returned.len() + bench.cache.held());
-            let published: BTreeMap<_, _> = bench.cache.entries().filter_map(|(target, state)| match state {
-                NeighborState::Reachable(s) | NeighborState::Probing(s) | NeighborState::Static(s) => Some((target, Some(s))),
+fn drive(ops: Vec<Op>) {
+    let limits =
+        Limits { entries: 16, unresolved: 12, incomplete_per_adapter: 5, ..Limits::default() };
+    let (mut bench, mut ledger) = (Bench::new(limits), Ledger::default());
+    for op in ops {
+        let via = |member| if member { MEMBER } else { WIRE };
+        let by_operator =
+            matches!(op, Op::Static { .. } | Op::Remove { .. } | Op::Flush | Op::RemovePort { .. });
+        let mut done = Vec::new();
+        match op {
+            Op::Pass(ms) => done = bench.pass(ms),
+            Op::Stall(ms) => done = bench.stall(ms),
+            _ => {
+                let out = match op {
+                    Op::Pass(_) | Op::Stall(_) => Vec::new(),
+                    Op::Resolve { last, asker } => {
+                        ledger.given += 1;
+                        let packet = ledger.given - 1;
+                        bench.act(|c, now, out| {
+                            c.resolve(now, target(last), AdapterId(asker), packet, out)
+                        })
+                    }
+                    Op::Reply { last, mac: m, member } => {
+                        bench.reply(target(last), mac(m), via(member))
+                    }
+                    Op::Claim { last, mac: m, member } => {
+                        bench.hear(&Arp::announcement(mac(m), target(last).ip), via(member), false)
+                    }
+                    Op::Ask { last, mac: m } => {
+                        bench.hear(&Arp::request(mac(m), target(last).ip, OUR_IP), WIRE, true)
+                    }
+                    Op::Static { last } => {
+                        bench.act(|c, _, out| c.set_static(target(last), station(99), out))
+                    }
+                    Op::Remove { last } => bench.act(|c, _, out| {
+                        c.remove(target(last), out);
+                    }),
+                    Op::Flush => {
+                        bench.act(|c, _, out| c.flush(|target| target.ip.octets()[3] % 2 == 0, out))
+                    }
+                    Op::RemovePort { member } => {
+                        bench.act(|c, _, out| c.remove_port(via(member), out))
+                    }
+                };
+                done.extend(out.into_iter().map(|action| (bench.now_ms, action)));
+            }
+        }
+        for (at, action) in done {
+            ledger.note(at, action, by_operator);
+        }
+
+        let count = |kind: fn(&NeighborState) -> bool| {
+            bench.cache.entries().filter(|(_, s)| kind(s)).count()
+        };
+        assert!(count(|s| !matches!(s, NeighborState::Static(_))) <= 16);
+        assert!(count(|s| matches!(s, NeighborState::Incomplete | NeighborState::Failed)) <= 12);
+        assert!(bench.cache.held() <= HELD_IN_ALL);
+        assert_eq!(ledger.given as usize, ledger.returned.len() + bench.cache.held());
+        let published: BTreeMap<_, _> = bench
+            .cache
+            .entries()
+            .filter_map(|(target, state)| match state {
+                NeighborState::Reachable(s)
+                | NeighborState::Probing(s)
+                | NeighborState::Static(s) => Some((target, Some(s))),
                 NeighborState::Failed => Some((target, None)),
                 NeighborState::Incomplete => None,
-            }).collect();
-            prop_assert_eq!(&published, &ledger.published, "workers know what the cache knows");
-        }
-        // Left alone, all that is not static and does not answer ends, and so do its packets.
-        for (at, action) in bench.pass(200_000) {
-            ledger.note(at, action, false);
-        }
-        prop_assert_eq!(ledger.given as usize, ledger.returned.len());
-        prop_assert!(bench.cache.entries().all(|(_, state)| matches!(state, NeighborState::Static(_))));
-        prop_assert_eq!(bench.cache.next_ms(), None);
-        prop_assert!(bench.cache.incomplete.is_empty());
-        prop_assert_eq!((bench.cache.dynamic, bench.cache.unresolved), (0, 0));
+            })
+            .collect();
+        assert_eq!(&published, &ledger.published, "workers know what the cache knows");
     }
+    // Left alone, all that is not static and does not answer ends, and so do its packets.
+    for (at, action) in bench.pass(200_000) {
+        ledger.note(at, action, false);
+    }
+    assert_eq!(ledger.given as usize, ledger.returned.len());
+    assert!(bench.cache.entries().all(|(_, state)| matches!(state, NeighborState::Static(_))));
+    assert_eq!(bench.cache.next_ms(), None);
+    assert!(bench.cache.incomplete.is_empty());
+    assert_eq!((bench.cache.dynamic, bench.cache.unresolved), (0, 0));
 }

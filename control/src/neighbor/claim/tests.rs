@@ -242,7 +242,10 @@ fn op() -> impl Strategy<Value = Op> {
         4 => (0u64..3000).prop_map(Op::Pass),
         1 => (0u64..70_000).prop_map(Op::Pass),
         4 => (number.clone(), 1u16..300, any::<bool>(), prop::bool::weighted(0.8)).prop_map(
-            |(number, count, probe, announce)| Op::Register { number, count, wish: ClaimWish { probe, announce } }
+            |(number, count, probe, announce)| {
+            let wish = ClaimWish { probe, announce };
+            Op::Register { number, count, wish }
+        }
         ),
         1 => number.clone().prop_map(|number| Op::Withdraw { number }),
         4 => (number.clone(), 0u8..4).prop_map(|(number, kind)| Op::Hear { number, kind }),
@@ -253,57 +256,64 @@ fn op() -> impl Strategy<Value = Op> {
 
 proptest! {
     #[test]
-    fn frames_stay_in_pace_and_only_what_is_up_is_announced(ops in prop::collection::vec(op(), 1..80)) {
-        let (mut bench, mut frames) = (Bench::new(), Vec::new());
-        for op in ops {
-            let done = match op {
-                Op::Pass(ms) => bench.pass(ms),
-                op => {
-                    let out = match op {
-                        Op::Register { number, count, wish } => {
-                            (number..number + count).flat_map(|n| bench.register(target(n), wish)).collect()
-                        }
-                        Op::Withdraw { number } => {
-                            bench.claims.withdraw(target(number));
-                            Vec::new()
-                        }
-                        Op::Hear { number, kind } => {
-                            let ip = target(number).ip;
-                            bench.hear(&match kind {
-                                0 => Arp::probe(THEIRS, ip),
-                                1 => Arp::announcement(THEIRS, ip),
-                                2 => Arp::probe(OUR_MAC, ip).answer(THEIRS),
-                                _ => Arp::announcement(OUR_MAC, ip),
-                            })
-                        }
-                        Op::LinkUp => bench.act(|claims, now, out| claims.link_up(now, UPLINK, out)),
-                        Op::AnnounceAgain { number } => {
-                            bench.act(|claims, now, out| claims.announce_again(now, target(number), out))
-                        }
-                        Op::Pass(_) => Vec::new(),
-                    };
-                    out.into_iter().map(|action| (bench.now_ms, action)).collect()
-                }
-            };
-            frames.extend(done.iter().filter(|(_, a)| matches!(a, Probe(_) | Announce(_))).map(|(at, _)| *at));
-            for (target, status) in bench.claims.claims() {
-                let about = |action: &ClaimAction| match action {
-                    Announce(of) if *of == target => Some(true),
-                    Probe(of) if *of == target => Some(false),
-                    _ => None,
+    fn frames_stay_in_pace_and_only_what_is_up_is_announced(
+        ops in prop::collection::vec(op(), 1..80),
+    ) {
+        drive(ops);
+    }
+}
+
+fn drive(ops: Vec<Op>) {
+    let (mut bench, mut frames) = (Bench::new(), Vec::new());
+    for op in ops {
+        let done = match op {
+            Op::Pass(ms) => bench.pass(ms),
+            op => {
+                let out = match op {
+                    Op::Register { number, count, wish } => (number..number + count)
+                        .flat_map(|n| bench.register(target(n), wish))
+                        .collect(),
+                    Op::Withdraw { number } => {
+                        bench.claims.withdraw(target(number));
+                        Vec::new()
+                    }
+                    Op::Hear { number, kind } => {
+                        let ip = target(number).ip;
+                        bench.hear(&match kind {
+                            0 => Arp::probe(THEIRS, ip),
+                            1 => Arp::announcement(THEIRS, ip),
+                            2 => Arp::probe(OUR_MAC, ip).answer(THEIRS),
+                            _ => Arp::announcement(OUR_MAC, ip),
+                        })
+                    }
+                    Op::LinkUp => bench.act(|claims, now, out| claims.link_up(now, UPLINK, out)),
+                    Op::AnnounceAgain { number } => bench
+                        .act(|claims, now, out| claims.announce_again(now, target(number), out)),
+                    Op::Pass(_) => Vec::new(),
                 };
-                if let Some(announced) = done.iter().rev().find_map(|(_, action)| about(action)) {
-                    prop_assert_eq!(announced, status == ClaimStatus::Up);
-                }
+                out.into_iter().map(|action| (bench.now_ms, action)).collect()
+            }
+        };
+        frames.extend(
+            done.iter().filter(|(_, a)| matches!(a, Probe(_) | Announce(_))).map(|(at, _)| *at),
+        );
+        for (target, status) in bench.claims.claims() {
+            let about = |action: &ClaimAction| match action {
+                Announce(of) if *of == target => Some(true),
+                Probe(of) if *of == target => Some(false),
+                _ => None,
+            };
+            if let Some(announced) = done.iter().rev().find_map(|(_, action)| about(action)) {
+                assert_eq!(announced, status == ClaimStatus::Up);
             }
         }
-        for (first, at) in frames.iter().enumerate() {
-            let within = frames[first..].iter().take_while(|t| **t < at + 1000).count();
-            prop_assert!(within <= FRAMES_PER_S.most_per_s() as usize, "{} in a second", within);
-        }
-        // Left alone, everything to be announced is up and quiet falls.
-        bench.pass(400_000);
-        prop_assert!(bench.claims.claims().all(|(_, s)| matches!(s, ClaimStatus::Up | ClaimStatus::Quiet)));
-        prop_assert_eq!(bench.claims.next_ms(), None);
     }
+    for (first, at) in frames.iter().enumerate() {
+        let within = frames[first..].iter().take_while(|t| **t < at + 1000).count();
+        assert!(within <= FRAMES_PER_S.most_per_s() as usize, "{} in a second", within);
+    }
+    // Left alone, everything to be announced is up and quiet falls.
+    bench.pass(400_000);
+    assert!(bench.claims.claims().all(|(_, s)| matches!(s, ClaimStatus::Up | ClaimStatus::Quiet)));
+    assert_eq!(bench.claims.next_ms(), None);
 }

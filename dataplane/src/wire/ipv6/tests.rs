@@ -50,7 +50,8 @@ fn other_icmpv6_passes() {
 
 #[test]
 fn a_chain_cut_short_by_its_first_fragment_is_suspicious() {
-    // RFC 7113 section 2.2: the options fill the first fragment, the advertisement comes in the next.
+    // RFC 7113 section 2.2: the options fill the first fragment, the advertisement comes in the
+    // next.
     let first = [NEXT_DESTINATION, 0, 0, 1, 0, 0, 0, 9];
     let long = [NEXT_ICMPV6, 3, 1, 28, 0, 0, 0, 0];
     assert!(is_advertisement(NEXT_FRAGMENT, &[&first, &long]));
@@ -94,11 +95,14 @@ fn a_dhcpv6_server_is_known_by_its_ports() {
     assert!(!reply(&udp(547, 546), 6));
 }
 
+/// Numbers that lead somewhere.
+const NEXT_HEADERS: [u8; 8] = [0, 43, 44, 51, 60, 135, 58, 17];
+
 proptest! {
     #[test]
     fn any_bytes_come_to_an_end(
         mut bytes in prop::collection::vec(any::<u8>(), 0..200),
-        chain in prop::collection::vec(prop::sample::select(&[0u8, 43, 44, 51, 60, 135, 58, 17][..]), 8),
+        chain in prop::collection::vec(prop::sample::select(&NEXT_HEADERS[..]), 8),
         sound: bool,
     ) {
         if sound && bytes.len() > HEADER_BYTES {
