@@ -170,7 +170,7 @@ impl Drop for RteLpm {
     }
 }
 
-/// DPDK's `rte_hash` of 8-byte keys and 8-byte data (programmer's guide, "Hash library").
+/// DPDK's `rte_hash` of 8-byte keys and data of a pointer's size (programmer's guide, "Hash library").
 pub struct RteHash(NonNull<dpdk_sys::rte_hash>);
 
 impl RteHash {
@@ -192,8 +192,8 @@ impl RteHash {
     }
 
     /// Adds or replaces an entry. The library carries the data as a pointer that it never follows.
-    pub fn add(&mut self, key: u64, data: u64) -> Result<(), OracleError> {
-        let data = ptr::without_provenance_mut::<c_void>(data as usize);
+    pub fn add(&mut self, key: u64, data: usize) -> Result<(), OracleError> {
+        let data = ptr::without_provenance_mut::<c_void>(data);
         // SAFETY: *handle*; the key is the 8 bytes that the table was made for.
         checked("rte_hash_add_key_data", unsafe {
             dpdk_sys::rte_hash_add_key_data(self.0.as_ptr(), (&raw const key).cast(), data)
@@ -213,7 +213,7 @@ impl RteHash {
     }
 
     /// Looks up to [`RteHash::BULK`] keys up; bit n of the answer says whether `data[n]` was found.
-    pub fn lookup_bulk(&self, keys: &[u64], data: &mut [u64; Self::BULK]) -> u64 {
+    pub fn lookup_bulk(&self, keys: &[u64], data: &mut [usize; Self::BULK]) -> u64 {
         let mut places = [ptr::null::<c_void>(); Self::BULK];
         let mut found = [ptr::null_mut::<c_void>(); Self::BULK];
         let count = keys.len().min(Self::BULK);
@@ -226,7 +226,7 @@ impl RteHash {
             let (places, found) = (places.as_mut_ptr(), found.as_mut_ptr());
             dpdk_sys::rte_hash_lookup_bulk_data(self.0.as_ptr(), places, count, &mut hits, found);
         }
-        data.iter_mut().zip(found).for_each(|(data, found)| *data = found.addr() as u64);
+        data.iter_mut().zip(found).for_each(|(data, found)| *data = found.addr());
         hits
     }
 }

@@ -55,6 +55,7 @@ pub(crate) fn reason_since(mark: Mark, errno: i32) -> String {
     let errors = log.lines.iter().skip(log.lines.len() - fresh);
     match errors.clone().find(|(level, _)| *level <= dpdk_sys::RTE_LOG_WARNING) {
         Some((_, line)) => text_of(line).to_owned(),
+        None if errno.saturating_abs() == libc::ENOTSUP => "the driver can't".to_owned(),
         None => Errno::from_raw(errno.saturating_abs()).desc().to_owned(),
     }
 }

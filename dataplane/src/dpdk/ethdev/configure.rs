@@ -2,8 +2,9 @@
 
 use super::device::Device;
 use super::{AttachSpec, EthRx, EthTx, PortError};
+use crate::dpdk::eal::log;
+use crate::wire::ethernet::MacAddr;
 use dpdk_sys::{rte_eth_conf, rte_eth_dev_info, rte_ether_addr};
-use nix::errno::Errno;
 use std::ffi::{CStr, c_char, c_int};
 
 /// Ethernet header, one 802.1Q tag and FCS: what a frame has beyond its L3 packet.
@@ -15,6 +16,9 @@ const DESCRIPTORS: u16 = 1024;
 /// was set for it. A longer one is an error that the device counts.
 const TAP_SEGMENTS: u16 = 5;
 
+/// Drivers that send chained mbufs whole though they don't claim RTE_ETH_TX_OFFLOAD_MULTI_SEGS.
+const TAKES_CHAINS_SILENTLY: [&str; 2] = ["net_null", "net_pcap"];
+
 /// What became of the wishes.
 pub(super) struct Configured {
     pub(super) driver: String,
@@ -24,31 +28,13 @@ pub(super) struct Configured {
     pub(super) tx: Vec<EthTx>,
 }
 
-/// What a device says of itself.
-pub(super) fn info(port: u16) -> Result<rte_eth_dev_info, i32> {
-    let mut info = rte_eth_dev_info::default();
-    // SAFETY: *started*; the structure is as large as the library thinks (*layout*).
-    match unsafe { dpdk_sys::rte_eth_dev_info_get(port, &raw mut info) } {
-        0 => Ok(info),
-        errno => Err(errno),
-    }
-}
-
 /// Configures and starts `port`. On failure the caller closes it.
 pub(super) fn configure(
     port: u16,
     device: &Device,
     spec: &AttachSpec,
 ) -> Result<Configured, PortError> {
-    let step = |step: &'static str| {
-        let logged = crate::dpdk::eal::log::mark();
-        move |errno: c_int| PortError::Step {
-            device: spec.device.clone(),
-            step,
-            reason: crate::dpdk::eal::log::reason_since(logged, errno),
-        }
-    };
-    let info = info(port).map_err(step("read its properties"))?;
+    let info = read_info(&spec.device, port)?;
     let driver = text(info.driver_name);
     let is_tap = device.is_net_tap();
     check_limits(spec, &info, is_tap)?;
@@ -82,46 +68,40 @@ pub(super) fn configure(
         conf.rxmode.mq_mode = dpdk_sys::GW_MQ_RX_RSS;
         conf.rx_adv_conf.rss_conf.rss_hf = hashes;
     }
+    let step = |name, call: &mut dyn FnMut() -> c_int| run(&spec.device, name, call);
     // SAFETY: *started*; the structure is as large as the library thinks (*layout*).
-    check(unsafe {
+    step("configure it", &mut || unsafe {
         dpdk_sys::rte_eth_dev_configure(port, spec.rx_queues, spec.tx_queues, &raw const conf)
-    })
-    .map_err(step("configure it"))?;
-
-    let (rx_descriptors, tx_descriptors) =
-        descriptors(port, spec, is_tap).map_err(step("size its queues"))?;
+    })?;
+    let (rx_descriptors, tx_descriptors) = descriptors(port, spec, is_tap)?;
     // SAFETY: *started*.
     let node = u32::try_from(unsafe { dpdk_sys::rte_eth_dev_socket_id(port) }).unwrap_or(0);
     for queue in 0..spec.rx_queues {
         // SAFETY: *started*; no configuration means the driver's defaults; pools are never freed.
-        check(unsafe {
+        step("set up a receive queue", &mut || unsafe {
             let pool = spec.pool.as_ptr();
             let none = std::ptr::null();
             dpdk_sys::rte_eth_rx_queue_setup(port, queue, rx_descriptors, node, none, pool)
-        })
-        .map_err(step("set up a receive queue"))?;
+        })?;
     }
     for queue in 0..spec.tx_queues {
         // SAFETY: as above.
-        check(unsafe {
+        step("set up a transmit queue", &mut || unsafe {
             let none = std::ptr::null();
             dpdk_sys::rte_eth_tx_queue_setup(port, queue, tx_descriptors, node, none)
-        })
-        .map_err(step("set up a transmit queue"))?;
+        })?;
     }
-
-    set_mtu(port, spec.mtu).or_else(ignore_unsupported).map_err(step("set its MTU"))?;
-    if let Some(mac) = spec.mac {
-        set_mac(port, mac.0).map_err(step("set its MAC address"))?;
+    step("set its MTU", &mut || unless_unsupported(set_mtu(port, spec.mtu)))?;
+    if let Some(mac) = spec.mac.filter(|mac| read_mac(port) != Some(*mac)) {
+        step("set its MAC address", &mut || set_mac(port, mac))?;
     }
     // SAFETY: *started*.
-    check(unsafe { dpdk_sys::rte_eth_dev_start(port) }).map_err(step("start it"))?;
+    step("start it", &mut || unsafe { dpdk_sys::rte_eth_dev_start(port) })?;
     // SAFETY: *started*.
-    check(unsafe { dpdk_sys::rte_eth_dev_set_link_up(port) })
-        .or_else(ignore_unsupported)
-        .map_err(step("set its link up"))?;
+    let link_up = || unsafe { dpdk_sys::rte_eth_dev_set_link_up(port) };
+    step("set its link up", &mut || unless_unsupported(link_up()))?;
 
-    let takes_chains = takes_chains != 0;
+    let takes_chains = takes_chains != 0 || TAKES_CHAINS_SILENTLY.contains(&driver.as_str());
     Ok(Configured {
         driver,
         if_index: info.if_index,
@@ -188,7 +168,7 @@ pub(super) fn mtu_range(info: &rte_eth_dev_info) -> (u16, u16) {
     (info.min_mtu, u16::try_from(max).unwrap_or(u16::MAX))
 }
 
-fn descriptors(port: u16, spec: &AttachSpec, is_tap: bool) -> Result<(u16, u16), c_int> {
+fn descriptors(port: u16, spec: &AttachSpec, is_tap: bool) -> Result<(u16, u16), PortError> {
     let wish = if spec.descriptors == 0 { DESCRIPTORS } else { spec.descriptors };
     if is_tap {
         let segment = u32::from(spec.pool.segment_bytes()).max(1);
@@ -197,34 +177,62 @@ fn descriptors(port: u16, spec: &AttachSpec, is_tap: bool) -> Result<(u16, u16),
     }
     let (mut rx, mut tx) = (wish, wish);
     // SAFETY: *started*; both numbers live through the call.
-    check(unsafe { dpdk_sys::rte_eth_dev_adjust_nb_rx_tx_desc(port, &raw mut rx, &raw mut tx) })?;
+    run(&spec.device, "size its queues", || unsafe {
+        dpdk_sys::rte_eth_dev_adjust_nb_rx_tx_desc(port, &raw mut rx, &raw mut tx)
+    })?;
     Ok((rx, tx))
 }
 
+/// Makes one call to the library; a negative answer is an error with what the library logged.
+pub(super) fn run(
+    device: &str,
+    step: &'static str,
+    call: impl FnOnce() -> c_int,
+) -> Result<(), PortError> {
+    let logged = log::mark();
+    match call() {
+        errno if errno < 0 => Err(PortError::Step {
+            device: device.to_owned(),
+            step,
+            reason: log::reason_since(logged, errno),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// What a device says of itself.
+pub(super) fn read_info(device: &str, port: u16) -> Result<rte_eth_dev_info, PortError> {
+    let mut info = rte_eth_dev_info::default();
+    // SAFETY: *started*; the structure is as large as the library thinks (*layout*).
+    run(device, "read its properties", || unsafe {
+        dpdk_sys::rte_eth_dev_info_get(port, &raw mut info)
+    })?;
+    Ok(info)
+}
+
 /// Sets the MTU; on a tap the kernel interface's.
-pub(super) fn set_mtu(port: u16, mtu: u16) -> Result<(), c_int> {
+pub(super) fn set_mtu(port: u16, mtu: u16) -> c_int {
     // SAFETY: *started*.
-    check(unsafe { dpdk_sys::rte_eth_dev_set_mtu(port, mtu) })
+    unsafe { dpdk_sys::rte_eth_dev_set_mtu(port, mtu) }
 }
 
 /// Sets the device's own MAC; on a tap the kernel interface's.
-pub(super) fn set_mac(port: u16, mac: [u8; 6]) -> Result<(), c_int> {
-    let mut address = rte_ether_addr { addr_bytes: mac };
+pub(super) fn set_mac(port: u16, mac: MacAddr) -> c_int {
+    let mut address = rte_ether_addr { addr_bytes: mac.0 };
     // SAFETY: *started*; the address lives through the call.
-    check(unsafe { dpdk_sys::rte_eth_dev_default_mac_addr_set(port, &raw mut address) })
+    unsafe { dpdk_sys::rte_eth_dev_default_mac_addr_set(port, &raw mut address) }
 }
 
-pub(super) fn check(result: c_int) -> Result<(), c_int> {
-    if result < 0 { Err(result) } else { Ok(()) }
+/// The device's own MAC.
+pub(super) fn read_mac(port: u16) -> Option<MacAddr> {
+    let mut address = rte_ether_addr::default();
+    // SAFETY: *started*; the address lives through the call.
+    let failed = unsafe { dpdk_sys::rte_eth_macaddr_get(port, &raw mut address) };
+    (failed == 0).then_some(MacAddr(address.addr_bytes))
 }
 
-fn ignore_unsupported(errno: c_int) -> Result<(), c_int> {
-    if errno == -libc::ENOTSUP { Ok(()) } else { Err(errno) }
-}
-
-/// An error number of the library in words.
-pub(super) fn words(errno: c_int) -> String {
-    Errno::from_raw(errno.saturating_abs()).desc().to_owned()
+fn unless_unsupported(result: c_int) -> c_int {
+    if result == -libc::ENOTSUP { 0 } else { result }
 }
 
 /// A text of the library's; empty where there is none.

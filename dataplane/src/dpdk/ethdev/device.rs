@@ -43,6 +43,11 @@ impl Device {
         self.name.starts_with("net_tap")
     }
 
+    /// Whether the driver takes `mac=`; virtio-user's can't be set later.
+    pub(super) fn takes_mac_argument(&self) -> bool {
+        self.is_net_tap() || self.name.starts_with("net_virtio_user")
+    }
+
     /// The value that the operator gave for a key; empty for a key alone.
     pub(super) fn argument(&self, key: &str) -> Option<&str> {
         let mut pairs = self

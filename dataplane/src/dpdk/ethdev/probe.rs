@@ -62,20 +62,12 @@ fn port_by_name(name: &CStr) -> Option<u16> {
 
 /// Closes a port that nobody polls and removes its device.
 pub(super) fn remove(id: u16, device: &str) -> Result<(), PortError> {
-    let logged = log::mark();
-    let failed = |step| {
-        move |errno: c_int| PortError::Step {
-            device: device.to_owned(),
-            step,
-            reason: log::reason_since(logged, errno),
-        }
-    };
-    let info = configure::info(id).map_err(failed("read its properties"))?;
+    let info = configure::read_info(device, id)?;
     // SAFETY: *started*; *one poller*: the caller showed every queue handle, or none was made yet.
     // What stop says of a device that never started or is gone doesn't matter.
     unsafe { dpdk_sys::rte_eth_dev_stop(id) };
     // SAFETY: as above.
-    configure::check(unsafe { dpdk_sys::rte_eth_dev_close(id) }).map_err(failed("close it"))?;
-    // SAFETY: *started*, under DEVICES; devices outlive their ports.
-    configure::check(unsafe { dpdk_sys::rte_dev_remove(info.device) }).map_err(failed("remove it"))
+    configure::run(device, "close it", || unsafe { dpdk_sys::rte_eth_dev_close(id) })?;
+    // SAFETY: *started*; devices outlive their ports.
+    configure::run(device, "remove it", || unsafe { dpdk_sys::rte_dev_remove(info.device) })
 }

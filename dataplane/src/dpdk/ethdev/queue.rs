@@ -72,8 +72,10 @@ impl EthTx {
 
 /// Moves chained frames behind the others, which keep their order; returns how many come first. What
 /// stays in the burst is a counted drop of the caller's.
-#[cold]
 fn put_chains_last(burst: &mut Burst<Mbuf>) -> usize {
+    if burst.iter().all(|frame| frame.segments() == 1) {
+        return burst.len();
+    }
     let mut first = 0;
     for index in 0..burst.len() {
         if burst[index].segments() == 1 {

@@ -118,7 +118,7 @@ impl EthPort {
 
     /// What the device can do.
     pub fn info(&self) -> Result<DeviceInfo, PortError> {
-        let info = configure::info(self.id).map_err(|errno| self.refused(errno))?;
+        let info = configure::read_info(&self.device, self.id)?;
         Ok(DeviceInfo {
             driver: text(info.driver_name),
             max_rx_queues: info.max_rx_queues,
@@ -131,11 +131,7 @@ impl EthPort {
     }
 
     fn count(&self, result: c_int) -> Result<usize, PortError> {
-        usize::try_from(result).map_err(|_| self.refused(result))
-    }
-
-    fn refused(&self, errno: c_int) -> PortError {
-        let reason = configure::words(errno);
-        PortError::Step { device: self.device.clone(), step: "read its properties", reason }
+        configure::run(&self.device, "read its extended counters", || result)?;
+        Ok(usize::try_from(result).unwrap_or(0))
     }
 }
