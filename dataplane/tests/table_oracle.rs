@@ -139,8 +139,9 @@ fn a_prefix(state: &mut u64) -> (u32, u8) {
         90..93 => 25 + (random(state) % 7) as u8,
         _ => 32,
     };
-    // Not in the last /8: when a prefix that ends where the address space ends is changed while a
-    // longer one ends there too, rte_fib (22.11) writes the change over its whole table.
+    // Not in the last /8: a change of a prefix that reaches the end of the address space and holds
+    // two longer ones, the last of which reaches it too, makes rte_fib (22.11) write the change over
+    // its whole table.
     (network(random(state) % 0xff00_0000, len), len)
 }
 
