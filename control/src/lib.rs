@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod kernel;
+pub mod config;
 pub mod model;
 pub mod neighbor;
 pub mod registry;

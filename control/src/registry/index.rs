@@ -135,15 +135,17 @@ impl Index {
         for (net, part) in &claims.spans {
             if let Some(span) = self.overlapping(net, holder) {
                 let field = if matches!(part, Holder::Router(_)) { "gateway" } else { "addresses" };
-                return Err(Refusal::duplicate(field, taken(net, &span.net, &span.holder)));
+                let message = taken(net, &span.net, &span.holder);
+                return Err(Refusal::held(field, &span.holder, message));
             }
         }
         for (place, (mac, field)) in claims.macs.iter().enumerate() {
             let earlier = claims.macs.iter().take(place).any(|(other, _)| other == mac);
             let other = self.macs.get(mac).filter(|other| !other.same_item(holder));
             if let Some(other) = other.or(earlier.then_some(holder)) {
-                return Err(Refusal::duplicate(
+                return Err(Refusal::held(
                     field,
+                    other,
                     format!("MAC {mac} is taken by {other}; leave it out to have one generated"),
                 ));
             }
@@ -151,8 +153,9 @@ impl Index {
         for device in &claims.devices {
             let other = self.devices.get(device).filter(|other| !other.same_item(holder));
             if let Some(other) = other {
-                return Err(Refusal::duplicate(
+                return Err(Refusal::held(
                     "port",
+                    other,
                     format!("{device} is taken by {other}; only shared:PORT can be named twice"),
                 ));
             }

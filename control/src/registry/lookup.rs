@@ -1,10 +1,10 @@
 //! Questions that publishing, ARP and the API ask of the registry.
 
-use super::Registry;
 use super::index::Holder;
 use super::item::{
     Adapter, AdapterKey, Class, Guest, Neighbor, Network, Port, Route, ServerPort, StaticMac,
 };
+use super::{Identity, Registry};
 use crate::model::{Name, PortRole};
 use dataplane::wire::ethernet::MacAddr;
 use ipnet::IpNet;
@@ -12,6 +12,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 impl Registry {
+    /// What sets this appliance apart from others.
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
     /// MAC of our side on every port that has no other; generated once and stored.
     pub fn gateway_mac(&self) -> MacAddr {
         self.tables.gateway_mac

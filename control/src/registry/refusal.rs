@@ -1,5 +1,6 @@
 //! Why a change was refused.
 
+use super::index::Holder;
 use crate::model::Name;
 use serde::Serialize;
 
@@ -20,6 +21,9 @@ pub struct Refusal {
     /// What was named and does not exist.
     #[serde(skip)]
     pub missing: Option<Missing>,
+    /// Who holds what was claimed, where the sentence names one.
+    #[serde(skip)]
+    pub holder: Option<Holder>,
 }
 
 /// What kind of wrong a refused change is.
@@ -58,7 +62,7 @@ pub enum Missing {
 impl Refusal {
     /// A refusal of the given kind about the given key.
     pub fn new(kind: RefusalKind, field: &'static str, message: impl Into<String>) -> Self {
-        Self { kind, field, message: message.into(), change: 0, missing: None }
+        Self { kind, field, message: message.into(), change: 0, missing: None, holder: None }
     }
 
     pub(super) fn invalid(field: &'static str, message: impl Into<String>) -> Self {
@@ -71,6 +75,11 @@ impl Refusal {
 
     pub(super) fn duplicate(field: &'static str, message: impl Into<String>) -> Self {
         Self::new(RefusalKind::Duplicate, field, message)
+    }
+
+    /// A claim on what somebody else holds.
+    pub(super) fn held(field: &'static str, holder: &Holder, message: String) -> Self {
+        Self { holder: Some(holder.clone()), ..Self::duplicate(field, message) }
     }
 
     pub(super) fn limit(field: &'static str, message: impl Into<String>) -> Self {

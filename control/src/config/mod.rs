@@ -1,0 +1,185 @@
+//! The configuration file: TOML with the operator's nouns, read into the same changes that the command
+//! line and the API make.
+//!
+//! Reading goes on after an error. Three passes add to one list: the syntax, the keys and values of each
+//! table, and the registry, which is asked to apply each change to an empty state, so that a duplicate
+//! or a dangling name in the file is refused in the words that the operator would see live.
+
+mod check;
+mod diff;
+mod error;
+mod fields;
+mod plan;
+mod render;
+mod section;
+mod sections;
+mod suggest;
+#[cfg(test)]
+mod tests;
+
+pub use diff::{Diff, Difference, diff};
+pub use error::ConfigError;
+pub use plan::{StartPlan, plan_start};
+pub use render::render;
+
+use crate::model::{Change, Name, PortWish};
+use crate::snapshot::checksum;
+use error::{Errors, Lines};
+use section::Source;
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use toml::de::DeTable;
+
+/// Largest file that is read, bytes: some 50,000 guests.
+const FILE_MAX: u64 = 16 << 20;
+
+/// EAL arguments that are ours to give: cores come from `workers` and `control_core`.
+const OUR_EAL_ARGS: [&str; 5] = ["-l", "-c", "--lcores", "--main-lcore", "--master-lcore"];
+
+/// What a configuration file says.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Config {
+    /// The file.
+    pub file: PathBuf,
+    /// The appliance itself.
+    pub appliance: Appliance,
+    /// Uplinks, the host port and shared ports, in the file's order.
+    pub ports: Vec<(Name, PortWish)>,
+    /// What is registered at the first start.
+    pub initial: Vec<Change>,
+}
+
+/// `[appliance]`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Appliance {
+    /// Core of the control thread.
+    pub control_core: usize,
+    /// Cores of the workers.
+    pub workers: Vec<usize>,
+    /// Packet buffers in the pool.
+    pub mbufs: u32,
+    /// UNIX socket of the control API.
+    pub socket: PathBuf,
+    /// Group that may use the socket; root's alone where absent.
+    pub socket_group: Option<String>,
+    /// Where metrics are served over TCP; nowhere where absent.
+    pub metrics: Option<SocketAddr>,
+    /// Directory of the registered state.
+    pub state_dir: PathBuf,
+    /// Arguments for EAL.
+    pub eal: Vec<String>,
+}
+
+impl Default for Appliance {
+    fn default() -> Self {
+        Self {
+            control_core: 0,
+            workers: vec![1],
+            mbufs: 65_536,
+            socket: "/run/guestway/api.sock".into(),
+            socket_group: None,
+            metrics: None,
+            state_dir: "/var/lib/guestway".into(),
+            eal: Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    /// A number that changes when what the file registers changes: comments, order of keys, ports and
+    /// `[appliance]` don't count.
+    pub fn fingerprint(&self) -> u64 {
+        // Serialising these types to memory can't fail; if it did, the file would count as changed.
+        serde_json::to_vec(&self.initial).map_or(0, |bytes| checksum(&bytes))
+    }
+
+    /// The ports as changes.
+    pub fn attach_ports(&self) -> Vec<Change> {
+        let attach = |(port, wish): &(Name, PortWish)| Change::PortAttach {
+            port: port.clone(),
+            wish: wish.clone(),
+        };
+        self.ports.iter().map(attach).collect()
+    }
+}
+
+/// Reads and validates a configuration file.
+///
+/// # Errors
+/// Everything that is wrong with it, in the order of its lines.
+pub fn load(file: &Path) -> Result<Config, Vec<ConfigError>> {
+    let text = read(file).map_err(|(line, message)| {
+        vec![ConfigError { file: file.to_owned(), line, key: String::new(), message }]
+    })?;
+    parse(file, &text)
+}
+
+/// Reads and validates the text of a configuration file; `file` is for messages.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse(file: &Path, text: &str) -> Result<Config, Vec<ConfigError>> {
+    let mut errors = Errors::new(file);
+    let lines = Lines::of(text);
+    let (root, syntax) = DeTable::parse_recoverable(text);
+    for error in &syntax {
+        let line = error.span().map(|span| lines.line(span.start));
+        errors.add(line, "", format!("not TOML: {}", error.message()));
+    }
+    let is_broken = errors.count() > 0;
+    let source = Source { lines, errors: RefCell::new(errors), is_broken };
+    let root_section = sections::open_root(&source, &root);
+    let (appliance, entries) = sections::read(&root_section);
+    check::check(&entries, &appliance);
+    let (ports, initial) = check::split(entries);
+    let errors = source.errors.into_inner().into_sorted();
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    Ok(Config { file: file.to_owned(), appliance, ports, initial })
+}
+
+/// Refuses EAL arguments that are the appliance's own to give.
+///
+/// # Errors
+/// Says which, and what to use in its place.
+pub fn check_eal_args(args: &[String]) -> Result<(), String> {
+    let ours = |arg: &&String| {
+        let word = arg.split('=').next().unwrap_or_default();
+        // Short options may have their value joined on: -l1-3, -c0xf.
+        let joined = !arg.starts_with("--") && (arg.starts_with("-l") || arg.starts_with("-c"));
+        OUR_EAL_ARGS.contains(&word) || joined
+    };
+    match args.iter().find(ours) {
+        None => Ok(()),
+        Some(arg) => Err(format!(
+            "EAL argument {arg} is the appliance's own to give; set workers and control_core in \
+             [appliance] instead"
+        )),
+    }
+}
+
+/// The file's text, or what keeps it from being read.
+fn read(path: &Path) -> Result<String, (Option<usize>, String)> {
+    let unreadable = |error: std::io::Error| (None, format!("can't be read: {error}"));
+    let file = File::open(path).map_err(unreadable)?;
+    if file.metadata().map_err(unreadable)?.is_dir() {
+        return Err((None, "is a directory; a configuration is a file".to_owned()));
+    }
+    let mut bytes = Vec::new();
+    file.take(FILE_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > FILE_MAX {
+        return Err((
+            None,
+            format!("is larger than {} MiB, the most that is read", FILE_MAX >> 20),
+        ));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let before = error.as_bytes().iter().take(good).filter(|byte| **byte == b'\n').count();
+        (Some(before + 1), "is not UTF-8 text from this line on".to_owned())
+    })
+}
