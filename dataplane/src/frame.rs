@@ -69,7 +69,8 @@ pub trait Frame: Sized + Send {
 pub trait FramePool {
     /// The frames it makes.
     type Frame: Frame;
-    /// An empty frame with headroom for [`HEADROOM_BYTES`]; `None` when the pool is empty.
+    /// An empty frame with [`HEADROOM_BYTES`] in front and [`ROOM_BYTES`] behind; `None` when the pool is
+    /// empty.
     fn alloc(&mut self) -> Option<Self::Frame>;
     /// A full copy, ingress included; `None` when the pool is empty.
     fn copy(&mut self, frame: &Self::Frame) -> Option<Self::Frame>;
@@ -81,3 +82,7 @@ pub trait FramePool {
 
 /// Room kept before a new frame's first byte: an outer header fits (a VLAN tag now, a tunnel later).
 pub const HEADROOM_BYTES: usize = 128;
+
+/// Bytes that a new frame takes behind its headroom, at least, whatever pool it is of: a full Ethernet
+/// frame, and no more in one segment of DPDK's default size.
+pub const ROOM_BYTES: usize = 2048;

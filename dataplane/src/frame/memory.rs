@@ -4,20 +4,17 @@
 //! frame may be chained, so that its first segment holds less than all of it, and a pool is bounded.
 //! Buffers go back to their pool, so a pool that has warmed up allocates nothing.
 
-use super::{ChecksumState, Frame, FramePool, HEADROOM_BYTES, Ingress};
+use super::{ChecksumState, Frame, FramePool, HEADROOM_BYTES, Ingress, ROOM_BYTES};
 use crate::ids::{AdapterId, PortId};
 use crossbeam::queue::ArrayQueue;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Bytes of a segment behind its headroom, as in DPDK's default mbuf. A longer frame of a pool is
-/// chained: its first segment holds this much.
-pub const SEGMENT_BYTES: usize = 2048;
 /// Buffers that a pool keeps for reuse.
 const KEPT_MAX: usize = 8192;
 
 /// A frame as a byte vector with headroom.
-#[derive(Debug)]
 pub struct MemoryFrame {
     bytes: Vec<u8>,
     start: usize,
@@ -74,6 +71,12 @@ impl MemoryFrame {
     }
 }
 
+impl fmt::Debug for MemoryFrame {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{:?} {:02x?}", self.ingress, self.bytes())
+    }
+}
+
 impl Drop for MemoryFrame {
     fn drop(&mut self) {
         if let Some(pool) = self.pool.take() {
@@ -123,7 +126,7 @@ impl Frame for MemoryFrame {
 
     fn append(&mut self, bytes: &[u8]) -> bool {
         let end = self.bytes.len() + bytes.len();
-        let fits = self.pool.is_none() || end <= HEADROOM_BYTES + SEGMENT_BYTES;
+        let fits = self.pool.is_none() || end <= HEADROOM_BYTES + ROOM_BYTES;
         if self.split.is_some() || !fits {
             return false;
         }
@@ -178,11 +181,11 @@ impl MemoryPool {
     }
 
     /// A frame of this pool that holds `bytes`, as if received by `port`; chained where it is longer
-    /// than [`SEGMENT_BYTES`].
+    /// than [`ROOM_BYTES`].
     pub fn frame(&mut self, bytes: &[u8], port: PortId) -> Option<MemoryFrame> {
         let mut frame = self.alloc()?;
         frame.bytes.extend_from_slice(bytes);
-        frame.chain(SEGMENT_BYTES);
+        frame.chain(ROOM_BYTES);
         frame.ingress.port = port;
         Some(frame)
     }
@@ -195,7 +198,7 @@ impl FramePool for MemoryPool {
         let Shared { alive, limit, kept } = &*self.0;
         let more = |count: usize| (count < *limit).then_some(count + 1);
         alive.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
-        let fresh = || Vec::with_capacity(HEADROOM_BYTES + SEGMENT_BYTES);
+        let fresh = || Vec::with_capacity(HEADROOM_BYTES + ROOM_BYTES);
         Some(MemoryFrame::empty(kept.pop().unwrap_or_else(fresh), Some(self.0.clone())))
     }
 
@@ -226,7 +229,7 @@ mod tests {
         let bytes: Vec<u8> = (0..=255).cycle().take(3000).collect();
         let mut pool = MemoryPool::new(4);
         let mut frame = pool.frame(&bytes, PortId(1)).unwrap();
-        assert_eq!((frame.head().len(), frame.len()), (SEGMENT_BYTES, 3000));
+        assert_eq!((frame.head().len(), frame.len()), (ROOM_BYTES, 3000));
         assert!(!frame.append(&[1]));
         assert_eq!(pool.copy(&frame).unwrap().bytes(), bytes);
         let mut out = [0; 10];
@@ -242,7 +245,7 @@ mod tests {
     #[test]
     fn a_fresh_frame_has_the_tailroom_of_a_segment() {
         let mut frame = MemoryPool::new(1).alloc().unwrap();
-        assert!(frame.append(&[0; SEGMENT_BYTES]));
+        assert!(frame.append(&[0; ROOM_BYTES]));
         assert!(!frame.append(&[0]));
     }
 }

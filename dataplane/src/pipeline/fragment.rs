@@ -3,7 +3,7 @@
 use super::Path;
 use super::work::drop_frame;
 use crate::counters::{DropReason, PortCounter};
-use crate::frame::{Frame, FramePool};
+use crate::frame::{ChecksumState, Frame, FramePool, ROOM_BYTES};
 use crate::io::Io;
 use crate::table::Adjacency;
 use crate::wire::ethernet::HEADER_BYTES;
@@ -11,14 +11,16 @@ use crate::wire::fragment::{Fragment, Fragments};
 use crate::wire::ipv4::Ipv4;
 use crate::wire::tag::push_tag;
 
-/// Largest piece; a way with a larger MTU has no need to fragment what came in.
-const PIECE_BYTES_MAX: usize = 9_216;
+/// Largest piece: what one new frame holds. A way with a larger MTU gets more pieces than it needs.
+const PIECE_BYTES_MAX: u16 = 2_034;
+const _: () = assert!(HEADER_BYTES + PIECE_BYTES_MAX as usize == ROOM_BYTES);
 
 /// `frame` is rewritten already; every piece is generated, the frame itself consumed.
 pub(super) fn send_pieces<I: Io>(path: &mut Path<I>, way: &Adjacency, frame: I::Frame) {
     let packet = frame.head().get(HEADER_BYTES..).unwrap_or_default();
-    let parsed = Ipv4::parse(packet, frame.len(), crate::frame::ChecksumState::Good);
-    let plan = parsed.ok().and_then(|parsed| Fragments::plan(packet, &parsed, way.mtu));
+    let parsed = Ipv4::parse(packet, frame.len(), ChecksumState::Good);
+    let mtu = way.mtu.min(PIECE_BYTES_MAX);
+    let plan = parsed.ok().and_then(|parsed| Fragments::plan(packet, &parsed, mtu));
     let Some(plan) = plan else {
         return drop_frame(&path.counters, frame, DropReason::TooBig);
     };
@@ -41,7 +43,7 @@ fn make<I: Io>(
     piece: &Fragment,
     vlan: u16,
 ) -> Option<I::Frame> {
-    let mut bytes = [0; HEADER_BYTES + PIECE_BYTES_MAX];
+    let mut bytes = [0; ROOM_BYTES];
     let header_end = HEADER_BYTES + piece.header.len();
     let end = header_end + piece.data_bytes;
     bytes[..HEADER_BYTES].copy_from_slice(frame.head().get(..HEADER_BYTES)?);
