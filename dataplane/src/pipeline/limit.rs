@@ -19,7 +19,7 @@ pub struct Rate {
 pub struct Rates {
     /// Punted frames per ingress port.
     pub punt: Rate,
-    /// Reports of sources to learn and of conflicts, in all.
+    /// Reports of sources to learn and of conflicts, per ingress port.
     pub notice: Rate,
     /// ICMP errors per port that provoked them (RFC 1812 4.3.2.8).
     pub icmp: Rate,
@@ -49,7 +49,7 @@ impl Bucket {
     /// Generic cell rate algorithm (ITU-T I.371): whether one more event conforms.
     #[inline]
     fn take(&mut self, rate: Rate, now_ns: u64) -> bool {
-        let cost_ns = 1_000_000_000 / u64::from(rate.per_s.max(1));
+        let cost_ns = (1_000_000_000 / u64::from(rate.per_s.max(1))).max(1);
         let depth_ns = cost_ns * u64::from(rate.burst);
         let start = self.paid_until_ns.max(now_ns);
         let fits = start - now_ns < depth_ns;
@@ -67,7 +67,7 @@ pub struct Limits {
     icmp: Box<[Bucket]>,
     icmp_adapter: Box<[Bucket]>,
     icmp_all: Bucket,
-    notice: Bucket,
+    notice: Box<[Bucket]>,
 }
 
 impl Limits {
@@ -78,7 +78,7 @@ impl Limits {
             icmp: vec![Bucket::default(); PortId::LIMIT].into(),
             icmp_adapter: vec![Bucket::default(); AdapterId::LIMIT].into(),
             icmp_all: Bucket::default(),
-            notice: Bucket::default(),
+            notice: vec![Bucket::default(); PortId::LIMIT].into(),
         }
     }
 
@@ -87,9 +87,10 @@ impl Limits {
         self.punt.get_mut(port.index()).is_some_and(|b| b.take(self.rates.punt, now_ns))
     }
 
-    /// Whether control may be told of one more source.
-    pub(super) fn notice(&mut self, now_ns: u64) -> bool {
-        self.notice.take(self.rates.notice, now_ns)
+    /// Whether control may be told of one more source seen on `port`. A bucket each, so that a guest
+    /// that makes up sources hides no other's.
+    pub(super) fn notice(&mut self, port: PortId, now_ns: u64) -> bool {
+        self.notice.get_mut(port.index()).is_some_and(|b| b.take(self.rates.notice, now_ns))
     }
 
     /// Whether one more ICMP error may answer a frame of this adapter, or of this port where the
