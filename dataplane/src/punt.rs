@@ -54,7 +54,8 @@ pub enum Inject<F: Frame> {
     Send {
         /// Egress port.
         port: PortId,
-        /// The frame; its ingress names the port and adapter that it is counted at.
+        /// The frame; its ingress names the port and adapter that it is counted at: those that it is
+        /// an answer to, or the egress port's where that is [`PortId::NONE`].
         frame: F,
     },
     /// A complete frame for every member of a network except `frame.ingress().port`, tags pushed as

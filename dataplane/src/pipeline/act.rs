@@ -10,7 +10,7 @@ use crate::ids::{AdapterId, NetworkId, PortId};
 use crate::io::Io;
 use crate::punt::Punt;
 use crate::record::{Member, MemberKind};
-use crate::table::Adjacency;
+use crate::table::{Adjacency, AdjacencyKind};
 use crate::wire::ethernet::Ethernet;
 use crate::wire::tag::push_tag;
 
@@ -35,11 +35,9 @@ impl<I: Io> Path<I> {
                     drop_frame(&self.counters, frame, reason);
                 }
                 Verdict::Resolve => {
-                    let next_hop = match way.next_hop {
-                        _ if way.kind == crate::table::AdjacencyKind::Glean => {
-                            self.work.ip[slot].destination
-                        }
-                        next_hop => next_hop,
+                    let next_hop = match (way.kind, way.next_hop) {
+                        (AdjacencyKind::Glean, _) | (_, 0) => self.work.ip[slot].destination,
+                        (_, next_hop) => next_hop,
                     };
                     let (port, next_hop) = (way.port, next_hop.into());
                     self.punt(frame, now_ns, |frame| Punt::Resolve { frame, port, next_hop });
@@ -59,7 +57,7 @@ impl<I: Io> Path<I> {
     /// Tells control what the stages noticed. Lost when control is behind: the next frame says it again.
     fn notify(&mut self, port: PortId, slot: usize, now_ns: u64) {
         let notice = self.work.notices[slot];
-        if notice == Notice::None || !self.limits.notice(now_ns) {
+        if notice == Notice::None || !self.limits.notice(port, now_ns) {
             return;
         }
         let punt = match notice {

@@ -33,7 +33,7 @@ pub use work::Verdict;
 
 use crate::counters::{Counters, DropReason, PortCounter};
 use crate::frame::{Burst, Frame, Ingress};
-use crate::ids::PortId;
+use crate::ids::{AdapterId, PortId};
 use crate::io::Io;
 use crate::punt::{Inject, Punt};
 use crate::table::{AdjacencyTable, Ipv4Fib, MacTable};
@@ -114,9 +114,12 @@ impl<I: Io> Path<I> {
     /// Takes up a frame of control's.
     pub fn inject(&mut self, inject: Inject<I::Frame>, now_ns: u64) {
         match inject {
-            Inject::Send { port, frame } => {
-                let Ingress { port: from, .. } = frame.ingress();
-                self.counters.port_add(from, PortCounter::Generated, 1);
+            Inject::Send { port, mut frame } => {
+                if frame.ingress().port == PortId::NONE {
+                    // Made for this port and because of nobody: its row is where the sums stay right.
+                    frame.set_ingress(Ingress { port, adapter: AdapterId::NONE });
+                }
+                self.counters.port_add(frame.ingress().port, PortCounter::Generated, 1);
                 self.send(port, work::adapter_of(&self.view, port), frame);
             }
             Inject::Flood { network, frame } => {
@@ -139,6 +142,9 @@ impl<I: Io> Path<I> {
         let Some(record) = self.view.port(port) else {
             return self.drop_all(&mut burst, DropReason::PortClosed);
         };
+        if !self.view.is_forwarding {
+            return self.drop_all(&mut burst, DropReason::Stopped);
+        }
         let work = &mut self.work;
         classify::classify_routed(&burst, work);
         route::look_up(&self.tables, &burst, work);

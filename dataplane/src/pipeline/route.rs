@@ -95,15 +95,16 @@ fn decide(record: &PortRecord, view: &View, ip: &Ipv4, way: &Adjacency) -> Verdi
             DropReason::SamePort
         });
     }
+    // Before the TTL: nobody is told anything about a broadcast (RFC 1812 4.3.2.7).
+    if way.kind == AdjacencyKind::Glean && ip.destination == way.next_hop {
+        return Verdict::Drop(DropReason::DirectedBroadcast);
+    }
     if ip.ttl <= 1 && way.kind != AdjacencyKind::Prohibit {
         return Verdict::Error(ErrorKind::TimeExceeded, DropReason::TtlExceeded);
     }
     match way.kind {
         AdjacencyKind::Forward if ip.total_bytes > way.mtu => too_big(ip, way.mtu),
         AdjacencyKind::Forward => Verdict::Send,
-        AdjacencyKind::Glean if ip.destination == way.next_hop => {
-            Verdict::Drop(DropReason::DirectedBroadcast)
-        }
         AdjacencyKind::Glean | AdjacencyKind::Incomplete => Verdict::Resolve,
         AdjacencyKind::Unreachable => {
             Verdict::Error(ErrorKind::HostUnreachable, DropReason::HostUnreachable)
