@@ -339,18 +339,19 @@ fn init(arguments: &[String]) -> Result<(), EalError> {
     Ok(())
 }
 
-/// EAL's last word ("FATAL: …"), and in brackets the first error it logged where that says more.
+/// EAL's last word ("FATAL: …" or getopt's), and in brackets what it logged before that says more.
 fn failure(logged: log::Mark, printed: &str, errno: i32) -> String {
-    let strip = |line: &str| line.trim().trim_start_matches("EAL:").trim().to_owned();
-    let fatal =
-        printed.lines().find_map(|line| line.split_once("FATAL:")).map(|(_, text)| strip(text));
-    let unknown = printed.lines().find(|line| line.starts_with("guestway:"));
-    let detail = strip(&log::reason_since(logged, errno));
-    let last = unknown.map(|line| strip(line.trim_start_matches("guestway:"))).or(fatal);
-    match last {
-        Some(last) if detail.is_empty() || detail == last => last,
-        Some(last) => format!("{last} ({detail})"),
-        None => detail,
+    let after = |mark: &str| {
+        let mut lines = printed.lines();
+        lines.find_map(|line| line.split_once(mark)).map(|(_, text)| text.trim().to_owned())
+    };
+    let Some(last) = after("guestway:").or_else(|| after("FATAL:")) else {
+        return log::reason_since(logged, errno);
+    };
+    let levels = [dpdk_sys::RTE_LOG_ERR, dpdk_sys::RTE_LOG_WARNING, dpdk_sys::RTE_LOG_NOTICE];
+    match levels.into_iter().find_map(|level| log::find_since(logged, level, &last)) {
+        Some(detail) => format!("{last} ({detail})"),
+        None => last,
     }
 }
 
@@ -374,15 +375,22 @@ mod tests {
 
     #[test]
     fn the_reason_of_a_failure_is_one_line() {
-        let printed = "EAL: FATAL: Cannot get hugepage information.\nguest usage: …\n";
-        log::keep(dpdk_sys::RTE_LOG_ERR, b"EAL: No free 2048 kB hugepages\n");
-        let reason = failure(log::start(), printed, libc::EACCES);
-        assert_eq!(reason, "Cannot get hugepage information. (No free 2048 kB hugepages)");
+        let printed = "EAL: FATAL: Cannot get memory.\nguest usage: …\n";
+        for (level, line) in [
+            (dpdk_sys::RTE_LOG_NOTICE, "EAL: 20 hugepages reserved, but no mounted hugetlbfs"),
+            (dpdk_sys::RTE_LOG_WARNING, "EAL: No free 1048576 kB hugepages"),
+            (dpdk_sys::RTE_LOG_ERR, "EAL: Not enough memory available"),
+        ] {
+            let mark = log::mark();
+            log::keep(dpdk_sys::RTE_LOG_ERR, b"EAL: Cannot get memory.\n");
+            log::keep(level, line.as_bytes());
+            let said = line.trim_start_matches("EAL: ");
+            let reason = failure(mark, printed, libc::EACCES);
+            assert_eq!(reason, format!("Cannot get memory. ({said})"));
+        }
+        assert!(failure(log::start(), printed, libc::EACCES).contains("Not enough memory"));
         assert_eq!(failure(log::mark(), "", libc::EACCES), "Permission denied");
         let printed = "guestway: unrecognized option '--x'\nEAL: FATAL: Invalid arguments.\n";
-        assert_eq!(
-            failure(log::mark(), printed, libc::EINVAL),
-            "unrecognized option '--x' (Invalid argument)"
-        );
+        assert_eq!(failure(log::mark(), printed, libc::EINVAL), "unrecognized option '--x'");
     }
 }

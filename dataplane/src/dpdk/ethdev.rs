@@ -83,6 +83,8 @@ pub struct EthPort {
     mtu_range: (u16, u16),
     /// The kernel's end, where there is one.
     kernel: Option<KernelInterface>,
+    /// Descriptors that hold its tap, where it is one.
+    taps: Vec<i32>,
 }
 
 /// Held while the library's device lists change: they have no lock of their own.
@@ -149,6 +151,8 @@ fn attach_here(
     device: &device::Device,
     spec: &AttachSpec,
 ) -> Result<(EthPort, configure::Configured), PortError> {
+    // Nobody else opens a tap meanwhile: what is new afterwards is this one's.
+    let taps_before = kernel::tap_descriptors();
     let id = probe::probe(device, spec)?;
     UNPLUGGED[usize::from(id)].store(false, Ordering::Release);
     let configured = configure::configure(id, device, spec)
@@ -175,6 +179,10 @@ fn attach_here(
         tx_queues: spec.tx_queues,
         mtu_range: configured.mtu_range,
         kernel,
+        taps: kernel::tap_descriptors()
+            .into_iter()
+            .filter(|fd| !taps_before.contains(fd))
+            .collect(),
     };
     Ok((port, configured))
 }
@@ -333,15 +341,23 @@ impl EthPort {
         self.kernel.as_ref()?.name()
     }
 
-    /// Whether the device is gone for good: unplugged, or its kernel interface deleted or moved out
-    /// of the namespace that it was in. What is left to do is to detach.
+    /// Whether the device is gone for good: unplugged, or its kernel interface deleted. A tap that was
+    /// moved to another namespace goes on carrying frames and is not lost. What is left to do is to
+    /// detach.
     pub fn is_lost(&self) -> bool {
         let unplugged = UNPLUGGED.get(usize::from(self.id));
         // SAFETY: *started*.
         let removed = || unsafe { dpdk_sys::rte_eth_dev_is_removed(self.id) == 1 };
         unplugged.is_some_and(|flag| flag.load(Ordering::Acquire))
-            || self.kernel.as_ref().is_some_and(|kernel| kernel.name().is_none())
+            || self.is_interface_gone()
             || removed()
+    }
+
+    fn is_interface_gone(&self) -> bool {
+        if self.taps.is_empty() {
+            return self.kernel.as_ref().is_some_and(|kernel| kernel.name().is_none());
+        }
+        !self.taps.iter().any(|fd| kernel::has_tap(*fd))
     }
 
     fn check_queues(&self, rx: &[Rx], tx: &[Tx]) -> Result<(), PortError> {

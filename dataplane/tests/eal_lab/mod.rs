@@ -22,12 +22,14 @@ pub(crate) const MBUFS: u32 = 2047;
 /// EAL's arguments of every test; the prefix keeps processes apart.
 pub(crate) fn options(extra: &[&str]) -> EalOptions {
     let prefix = format!("gw-test-{}", std::process::id());
-    let memory = if with_hugepages() { "--in-memory" } else { "--no-huge" };
-    let own = [memory, "--no-pci", "--no-shconf", "-m", "128", "--file-prefix", &prefix];
+    // A limit, because on hugepages memory grows and one test would take the others' share.
+    let huge = ["--in-memory", "--socket-limit", "160"];
+    let memory = if with_hugepages() { &huge[..] } else { &["--no-huge"] };
+    let rest = ["--no-pci", "--no-shconf", "-m", "128", "--file-prefix", &prefix];
     EalOptions {
         control_core: 0,
         worker_cores: vec![1],
-        extra: own.iter().chain(extra).map(|text| (*text).to_owned()).collect(),
+        extra: memory.iter().chain(&rest).chain(extra).map(|text| (*text).to_owned()).collect(),
     }
 }
 

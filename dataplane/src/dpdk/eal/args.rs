@@ -33,6 +33,14 @@ pub(super) fn build(options: &EalOptions) -> Result<Vec<String>, EalError> {
         // network card's; the ports that the operator names are attached one by one.
         arguments.extend(["-a", "0000:00:00.0"].map(str::to_owned));
     }
+    let excludes_single = |argument: &String| {
+        is_long(argument, &["single-file-segments", "no-huge", "legacy-mem", "huge-unlink"])
+    };
+    if !options.extra.iter().any(excludes_single) {
+        // A virtio-user port shares our memory by file, and its protocol has room for eight files;
+        // with one file per hugepage the back end would see a part and take no frame.
+        arguments.push("--single-file-segments".to_owned());
+    }
     arguments.extend(options.extra.iter().cloned());
     Ok(arguments)
 }
@@ -110,6 +118,22 @@ mod tests {
             built.join(" "),
             "guestway --lcores 0@3,1@1,2@5 --main-lcore 0 -a 0000:00:00.0 --no-huge -m 64"
         );
+    }
+
+    #[test]
+    fn hugepages_come_in_few_files_unless_the_operator_says_otherwise() {
+        for (extra, ours) in [
+            (&["-m", "64"][..], 1),
+            (&["--in-memory"], 1),
+            (&["--single-file-segments"], 0),
+            (&["--huge-unlink"], 0),
+            (&["--no-huge"], 0),
+        ] {
+            let built = build(&options(extra)).unwrap();
+            let given = extra.iter().filter(|text| **text == "--single-file-segments").count();
+            let count = built.iter().filter(|text| *text == "--single-file-segments").count();
+            assert_eq!(count, ours + given, "{built:?}");
+        }
     }
 
     #[test]

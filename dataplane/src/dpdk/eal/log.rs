@@ -48,16 +48,27 @@ pub(crate) fn start() -> Mark {
     Mark(0)
 }
 
-/// Why a call failed: the first error that DPDK logged since, or else the error number in words.
+/// Why a call failed: the first of the gravest lines that DPDK logged since, or else the error number
+/// in words.
 pub(crate) fn reason_since(mark: Mark, errno: i32) -> String {
+    let gravest = [dpdk_sys::RTE_LOG_ERR, dpdk_sys::RTE_LOG_WARNING];
+    gravest.into_iter().find_map(|level| find_since(mark, level, "")).unwrap_or_else(|| match errno
+        .saturating_abs()
+    {
+        libc::ENOTSUP => "the driver can't".to_owned(),
+        errno => Errno::from_raw(errno).desc().to_owned(),
+    })
+}
+
+/// The first line since that is as grave as `level` and says something else than `known`.
+pub(super) fn find_since(mark: Mark, level: u32, known: &str) -> Option<String> {
     let log = lock();
     let fresh = usize::try_from(log.seen - mark.0).unwrap_or(LINES).min(log.lines.len());
-    let errors = log.lines.iter().skip(log.lines.len() - fresh);
-    match errors.clone().find(|(level, _)| *level <= dpdk_sys::RTE_LOG_WARNING) {
-        Some((_, line)) => text_of(line).to_owned(),
-        None if errno.saturating_abs() == libc::ENOTSUP => "the driver can't".to_owned(),
-        None => Errno::from_raw(errno.saturating_abs()).desc().to_owned(),
-    }
+    let mut lines = log.lines.iter().skip(log.lines.len() - fresh);
+    lines.find_map(|(of_line, line)| {
+        let text = text_of(line);
+        (*of_line <= level && text != known).then(|| text.to_owned())
+    })
 }
 
 /// A line without the component and the C function that logged it: "EAL: " or "tun_alloc(): ".

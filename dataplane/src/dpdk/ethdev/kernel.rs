@@ -36,6 +36,21 @@ impl KernelInterface {
     }
 }
 
+/// The open descriptors through which this process holds taps. Each says which interface it has, by
+/// any name and in any namespace, and nothing once that was deleted.
+pub(super) fn tap_descriptors() -> Vec<i32> {
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return Vec::new() };
+    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    numbers.filter(|fd| has_tap(*fd)).collect()
+}
+
+/// Whether a descriptor holds a tap that still exists.
+pub(super) fn has_tap(fd: i32) -> bool {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap_or_default();
+    let interface = info.lines().find_map(|line| line.strip_prefix("iff:"));
+    interface.is_some_and(|name| !name.trim().is_empty())
+}
+
 /// struct ethtool_value of linux/ethtool.h.
 #[repr(C)]
 struct EthtoolValue {
