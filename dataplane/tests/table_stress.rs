@@ -79,6 +79,8 @@ fn race(qsbr: &Arc<Qsbr>, write: impl FnOnce(), read: impl Fn(&mut u32) + Sync) 
                 while !is_over.load(Ordering::Relaxed) {
                     (0..32).for_each(|_| read(&mut state));
                     reader.quiescent();
+                    // The writer waits for grace periods, and there may be fewer cores than threads.
+                    thread::yield_now();
                     if random(&mut state).is_multiple_of(1024) {
                         reader.set_offline();
                         thread::yield_now();
