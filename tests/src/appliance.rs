@@ -192,6 +192,11 @@ impl Appliance {
         crate::balance::check(self, pool, self.ports_have_gone.get());
     }
 
+    /// Takes the pool's state as it is now for the one to come back to: a port was added to stay.
+    pub fn forget_pool(&mut self) {
+        self.pool = Some(Pool::read(self));
+    }
+
     /// SIGTERM, and how it exited.
     #[track_caller]
     pub fn terminate(&mut self) -> ExitStatus {

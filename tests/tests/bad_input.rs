@@ -139,12 +139,22 @@ fn a_device_that_is_not_there_is_named() {
     refuses(&lab, &with("0000:zz:00.0"), &["0000:zz:00.0"]);
     refuses(&lab, &with("net_nosuch0"), &["net_nosuch0"]);
     refuses(&lab, &with("net_af_packet0,iface=nosuch"), &["net_af_packet0"]);
-    let config = Config::new(&lab).container("ct1").adapter(
-        "eth0",
-        &tap("no-such-namespace", "e"),
-        "addresses = [\"192.0.2.11/32\"]",
-    );
-    refuses(&lab, &config, &["no-such-namespace"]);
+}
+
+#[test]
+fn a_guest_whose_namespace_is_not_there_yet_is_told_and_tried_again() {
+    let mut world = World::routed_with(Attach::Own, 1, |_, config| {
+        let addresses = "addresses = [\"192.0.2.12/32\"]";
+        config.container("late").adapter("eth0", &tap("late", "eth0"), addresses)
+    });
+    world.ct(1).reaches(tests::world::SERVER);
+    let port = rows(world.app.json("show port info late/eth0"))[0].clone();
+    assert_eq!(port["state"], "failed");
+    assert!(port["problem"].as_str().is_some_and(|why| why.contains("late")), "{port}");
+    let late = world.lab.host("late");
+    late.reaches_within(Duration::from_secs(10), &address(1));
+    world.app.forget_pool();
+    world.end();
 }
 
 #[test]
