@@ -3,6 +3,7 @@
 //! Every inside MAC is registered, so an unknown one is outside: no inside member is flooded with
 //! another's unicast unless its network is told to.
 
+use super::layers::is_tag;
 use super::view::View;
 use super::work::{NOWHERE, Notice, Verdict, Work};
 use crate::counters::DropReason;
@@ -11,9 +12,7 @@ use crate::ids::PortId;
 use crate::pipeline::Tables;
 use crate::record::{Attachment, NetworkRecord, PortRecord, UnknownUnicast};
 use crate::table::{Adjacency, AdjacencyKind, MacHit, MacTable};
-use crate::wire::ethernet::{
-    ETHERTYPE_QINQ, ETHERTYPE_VLAN, Ethernet, HEADER_BYTES, TAG_BYTES, is_link_local_group,
-};
+use crate::wire::ethernet::{Ethernet, HEADER_BYTES, TAG_BYTES, is_link_local_group};
 
 /// Decides for every bridged frame that passed the guard.
 pub(super) fn bridge<F: Frame>(
@@ -170,7 +169,7 @@ pub(super) fn fits<F: Frame>(
     to: PortId,
     mtu: u16,
 ) -> Result<(), DropReason> {
-    let is_tagged = matches!(ethernet.ether_type, ETHERTYPE_VLAN | ETHERTYPE_QINQ);
+    let is_tagged = is_tag(ethernet.ether_type);
     let header = if is_tagged { HEADER_BYTES + TAG_BYTES } else { HEADER_BYTES };
     if network.uplink.is_some_and(|wire| wire.port == to) {
         if is_tagged {

@@ -2,21 +2,23 @@
 //!
 //! Leaves `Route` (with the parsed IPv4 header), `Bridge`, `Arp`, `ArpAndBridge` or `Drop`.
 
+use super::layers::{LAYER_BYTES_MAX, LAYERS_MAX, is_tag};
 use super::view::View;
 use super::work::{Notice, Verdict, Work};
 use crate::counters::DropReason;
 use crate::frame::{Burst, Frame};
-use crate::record::{Attachment, BridgedAdapter, NetworkRecord, PortRecord, Uplink};
+use crate::ids::NetworkId;
+use crate::record::{Attachment, BridgedAdapter, PortRecord, Uplink};
 use crate::wire::ethernet::{
-    ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_QINQ, ETHERTYPE_VLAN, Ethernet, HEADER_BYTES, MacAddr,
-    Tag, is_link_local_group, pop_tag,
+    ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_VLAN, Ethernet, HEADER_BYTES, MacAddr, Tag,
+    is_link_local_group, pop_tag,
 };
 use crate::wire::ipv4::Ipv4;
 
-/// Headers up to here must lie in a chained frame's first segment: Ethernet, one tag, IPv4 with
-/// options and 20 bytes of what it carries. The ports' own buffers are longer; a guest's
-/// descriptors may not be.
-const CONTIGUOUS_BYTES: usize = HEADER_BYTES + 4 + 60 + 20;
+/// Headers up to here must lie in a chained frame's first segment: Ethernet, the tags that the guard
+/// looks under, IPv4 with options and 20 bytes of what it carries. The ports' own buffers are longer;
+/// a guest's descriptors may not be.
+const CONTIGUOUS_BYTES: usize = HEADER_BYTES + LAYERS_MAX * LAYER_BYTES_MAX + 60 + 20;
 
 /// Decides for every frame of a burst from one port.
 pub(super) fn classify<F: Frame>(
@@ -33,11 +35,8 @@ pub(super) fn classify<F: Frame>(
                 Attachment::Routed(_) | Attachment::Shared { .. } | Attachment::Host { .. } => {
                     routed(record, ethernet)
                 }
-                Attachment::Bridged(bridged) => member(bridged, view, frame, ethernet),
-                Attachment::NetworkServer { network, .. } => match view.network(*network) {
-                    Some(network) => in_network(network, ethernet),
-                    None => Verdict::Drop(DropReason::NetworkUnknown),
-                },
+                Attachment::Bridged(BridgedAdapter { network, .. })
+                | Attachment::NetworkServer { network, .. } => in_network(*network, view, ethernet),
                 Attachment::Uplink(uplink) => wire(record, uplink, view, frame, ethernet),
             },
             Err(reason) => Verdict::Drop(reason),
@@ -89,32 +88,16 @@ fn routed(record: &PortRecord, ethernet: Ethernet) -> Verdict {
         _ if ethernet.destination.is_group() => Verdict::Drop(DropReason::RoutedBroadcast),
         _ if ethernet.destination != record.own_mac => Verdict::Drop(DropReason::NotForUs),
         ETHERTYPE_IPV4 => Verdict::Route,
-        ETHERTYPE_VLAN | ETHERTYPE_QINQ => Verdict::Drop(DropReason::VlanUnknown),
+        ether_type if is_tag(ether_type) => Verdict::Drop(DropReason::VlanUnknown),
         _ => Verdict::Drop(DropReason::EtherTypeUnsupported),
     }
 }
 
-/// A guest's adapter in a network.
-fn member<F: Frame>(
-    adapter: &BridgedAdapter,
-    view: &View,
-    frame: &F,
-    ethernet: Ethernet,
-) -> Verdict {
-    let Some(network) = view.network(adapter.network) else {
+/// A frame from a member of a network: for the router, for the others, or both.
+fn in_network(network: NetworkId, view: &View, ethernet: Ethernet) -> Verdict {
+    let Some(network) = view.network(network) else {
         return Verdict::Drop(DropReason::NetworkUnknown);
     };
-    let is_tagged = matches!(ethernet.ether_type, ETHERTYPE_VLAN | ETHERTYPE_QINQ);
-    // A tag would hide the source address from the guard.
-    let is_hiding = is_tagged && adapter.filters.ip && !adapter.ipv4.is_empty();
-    if is_hiding && frame.len() > HEADER_BYTES {
-        return Verdict::Drop(DropReason::VlanUnknown);
-    }
-    in_network(network, ethernet)
-}
-
-/// A frame from a member of a network: for the router, for the others, or both.
-fn in_network(network: &NetworkRecord, ethernet: Ethernet) -> Verdict {
     let Some(router_mac) = network.router_mac else {
         return Verdict::Bridge(network.id);
     };
@@ -139,7 +122,7 @@ fn wire<F: Frame>(
     ethernet: Ethernet,
 ) -> Verdict {
     let mut ethernet = ethernet;
-    if ethernet.ether_type == ETHERTYPE_QINQ {
+    if is_tag(ethernet.ether_type) && ethernet.ether_type != ETHERTYPE_VLAN {
         return Verdict::Drop(DropReason::VlanUnknown);
     }
     if ethernet.ether_type == ETHERTYPE_VLAN {
@@ -163,7 +146,7 @@ fn wire<F: Frame>(
             }
             Some(Some(network)) => return Verdict::Bridge(network.id),
             Some(None) => return Verdict::Drop(DropReason::NetworkUnknown),
-            None if matches!(ethernet.ether_type, ETHERTYPE_VLAN | ETHERTYPE_QINQ) => {
+            None if is_tag(ethernet.ether_type) => {
                 return Verdict::Drop(DropReason::VlanUnknown);
             }
             None => {}

@@ -4,6 +4,7 @@
 //! thousand addresses on a shared port cost one look-up, and a prefix that the operator routes to a
 //! guest is that guest's to use. In a network the adapter's own short list decides.
 
+use super::layers::innermost;
 use super::work::{Notice, Verdict, Work, count_from_guest};
 use crate::counters::{Counters, DropReason};
 use crate::frame::{Burst, Frame, Ingress};
@@ -40,7 +41,9 @@ pub(super) fn guard<F: Frame>(
                 shared(record, *peer_mac, tables, counters, frame, work, slot)
             }
             Attachment::Host { peer_mac } => host(*peer_mac, frame, work, slot),
-            Attachment::NetworkServer { peer_mac, .. } => source_mac(frame, *peer_mac),
+            Attachment::NetworkServer { peer_mac, adapter, .. } => {
+                source_mac(frame, *peer_mac).and_then(|()| servers_source(*adapter, work, slot))
+            }
             Attachment::Uplink(_) => uplink(frame, work, slot),
         };
         if let Err(reason) = checked {
@@ -157,10 +160,18 @@ fn host<F: Frame>(peer_mac: MacAddr, frame: &F, work: &Work, slot: usize) -> Che
         let arp = Arp::parse(payload(frame)).ok_or(DropReason::ArpMalformed)?;
         return require(arp.sender_mac == peer_mac, DropReason::SpoofedArp);
     }
+    servers_source(AdapterId::SERVER, work, slot)
+}
+
+/// What the server sends to the router, by the host port or by one of its own on a network.
+fn servers_source(adapter: AdapterId, work: &Work, slot: usize) -> Checked {
+    if work.verdicts[slot] != Verdict::Route {
+        return Ok(());
+    }
     require(!ipv4::is_martian_source(work.ip[slot].source), DropReason::MartianSource)?;
     let from = &work.from[slot];
-    let is_guests = is_owned(from) && from.adapter != AdapterId::SERVER;
-    require(!is_guests, DropReason::SpoofedIp)
+    let is_its_own = [AdapterId::SERVER, adapter].contains(&from.adapter);
+    require(!is_owned(from) || is_its_own, DropReason::SpoofedIp)
 }
 
 /// From the wire only others' addresses may come.
@@ -201,11 +212,15 @@ fn bridged<F: Frame>(adapter: &BridgedAdapter, frame: &F) -> Checked {
     if filters.bpdu {
         require(!is_link_local_group(ethernet.destination), DropReason::BridgeProtocol)?;
     }
-    match ethernet.ether_type {
-        ETHERTYPE_IPV4 => bridged_ipv4(adapter, payload(frame)),
-        ETHERTYPE_ARP => bridged_arp(adapter, payload(frame)),
+    let Some((ether_type, packet)) = innermost(frame.head()) else {
+        // Whatever is down there, nothing can vouch for it.
+        let is_filtered = filters.ip || filters.mac || filters.dhcp || filters.ra;
+        return require(!is_filtered, DropReason::VlanUnknown);
+    };
+    match ether_type {
+        ETHERTYPE_IPV4 => bridged_ipv4(adapter, packet),
+        ETHERTYPE_ARP => bridged_arp(adapter, packet),
         ETHERTYPE_IPV6 => {
-            let packet = payload(frame);
             require(
                 !filters.ra || !icmpv6::is_router_advertisement(packet),
                 DropReason::RouterAdvertisement,
@@ -233,9 +248,13 @@ fn bridged_ipv4(adapter: &BridgedAdapter, packet: &[u8]) -> Checked {
 }
 
 fn bridged_arp(adapter: &BridgedAdapter, packet: &[u8]) -> Checked {
+    let checks_mac = adapter.filters.mac;
+    let checks_ip = adapter.filters.ip && !adapter.ipv4.is_empty();
+    if !checks_mac && !checks_ip {
+        return Ok(());
+    }
     let arp = Arp::parse(packet).ok_or(DropReason::ArpMalformed)?;
-    let is_mac_right = !adapter.filters.mac || arp.sender_mac == adapter.peer_mac;
-    let applies = adapter.filters.ip && !adapter.ipv4.is_empty();
-    let is_ip_right = !applies || arp.is_probe() || is_registered(adapter, arp.sender_ip.into());
+    let is_mac_right = !checks_mac || arp.sender_mac == adapter.peer_mac;
+    let is_ip_right = !checks_ip || arp.is_probe() || is_registered(adapter, arp.sender_ip.into());
     require(is_mac_right && is_ip_right, DropReason::SpoofedArp)
 }

@@ -18,6 +18,7 @@ mod classify;
 mod egress;
 mod fragment;
 mod guard;
+mod layers;
 mod limit;
 mod rewrite;
 mod route;

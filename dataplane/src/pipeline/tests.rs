@@ -5,10 +5,14 @@
 //! every test here is one of the counter identity too.
 
 mod answer;
+mod bridge;
 mod fragment;
 mod guard;
 mod host;
 mod lab;
+mod learn;
+mod member;
 mod packet;
 mod route;
 mod uplink;
+mod wire;

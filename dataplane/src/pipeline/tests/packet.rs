@@ -2,7 +2,7 @@
 
 use crate::wire::arp::Arp;
 use crate::wire::checksum;
-use crate::wire::ethernet::{ETHERTYPE_IPV4, ETHERTYPE_VLAN, MacAddr};
+use crate::wire::ethernet::{ETHERTYPE_IPV4, MacAddr};
 use crate::wire::ipv4::{PROTOCOL_ICMP, PROTOCOL_UDP};
 use std::net::Ipv4Addr;
 
@@ -18,8 +18,6 @@ pub(super) struct Station {
 pub(super) struct Packet {
     pub(super) destination_mac: MacAddr,
     pub(super) source_mac: MacAddr,
-    /// Tags from the outside in: TPID and TCI.
-    pub(super) tags: Vec<(u16, u16)>,
     pub(super) ether_type: u16,
     pub(super) source: Ipv4Addr,
     pub(super) destination: Ipv4Addr,
@@ -63,7 +61,6 @@ impl Packet {
         Packet {
             destination_mac: gateway,
             source_mac: from.mac,
-            tags: Vec::new(),
             ether_type: ETHERTYPE_IPV4,
             source: from.ip,
             destination: to,
@@ -131,15 +128,9 @@ impl Packet {
         self
     }
 
-    pub(super) fn tag(mut self, vid: u16) -> Packet {
-        self.tags.push((ETHERTYPE_VLAN, vid));
-        self
-    }
-
     /// The frame's bytes.
     pub(super) fn bytes(&self) -> Vec<u8> {
-        let mut out = ethernet(self.destination_mac, self.source_mac, &self.tags, self.ether_type);
-        out.extend(self.packet());
+        let mut out = frame(self.destination_mac, self.source_mac, self.ether_type, &self.packet());
         out.resize(out.len() + self.padding, 0xee);
         out
     }
@@ -163,22 +154,6 @@ impl Packet {
     }
 }
 
-/// An Ethernet header with tags.
-pub(super) fn ethernet(
-    destination: MacAddr,
-    source: MacAddr,
-    tags: &[(u16, u16)],
-    ether_type: u16,
-) -> Vec<u8> {
-    let mut out = [destination.0, source.0].concat();
-    for (tpid, tci) in tags {
-        out.extend(tpid.to_be_bytes());
-        out.extend(tci.to_be_bytes());
-    }
-    out.extend(ether_type.to_be_bytes());
-    out
-}
-
 /// A frame with any EtherType and payload.
 pub(super) fn frame(
     destination: MacAddr,
@@ -186,9 +161,7 @@ pub(super) fn frame(
     ether_type: u16,
     payload: &[u8],
 ) -> Vec<u8> {
-    let mut out = ethernet(destination, source, &[], ether_type);
-    out.extend(payload);
-    out
+    [&destination.0, &source.0, &ether_type.to_be_bytes()[..], payload].concat()
 }
 
 /// The frame with an 802.1Q tag pushed.
