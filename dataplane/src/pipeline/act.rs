@@ -9,7 +9,7 @@ use crate::frame::{Burst, Frame, FramePool};
 use crate::ids::{AdapterId, NetworkId, PortId};
 use crate::io::Io;
 use crate::punt::Punt;
-use crate::record::{Member, MemberKind};
+use crate::record::{Member, MemberKind, NetworkRecord};
 use crate::table::{Adjacency, AdjacencyKind};
 use crate::wire::ethernet::Ethernet;
 use crate::wire::tag::push_tag;
@@ -112,12 +112,7 @@ impl<I: Io> Path<I> {
 
     /// Known unicast in a network with promiscuous members.
     fn mirror(&mut self, network: NetworkId, way: &Adjacency, frame: I::Frame) {
-        let ingress = frame.ingress().port;
-        let watchers = |member: &Member| {
-            member.kind == MemberKind::PromiscuousGuest
-                && member.port != ingress
-                && member.port != way.port
-        };
+        let from = frame.ingress().port;
         let named = Member {
             port: way.port,
             adapter: way.adapter,
@@ -125,45 +120,65 @@ impl<I: Io> Path<I> {
             kind: MemberKind::Guest,
             mtu: way.mtu,
         };
-        self.deliver(network, (way.port != PortId::NONE).then_some(named), watchers, frame);
+        let named = (way.port != PortId::NONE).then_some(named);
+        self.with_network(network, frame, |path, record, frame| {
+            let others = record.promiscuous.iter().filter(|member| member.port != way.port);
+            path.deliver(record, named.iter().chain(others), from, frame);
+        });
     }
 
     /// To every member but the one on the port `from`.
     pub(super) fn flood(&mut self, network: NetworkId, from: PortId, frame: I::Frame) {
-        self.deliver(network, None, |member| member.port != from, frame);
+        self.with_network(network, frame, |path, record, frame| {
+            path.deliver(record, record.members.iter(), from, frame);
+        });
     }
 
-    /// To `named` and to every member that `wanted` picks: copies for all but the last.
-    fn deliver(
+    /// Lends a network's record for the time of `deliver`.
+    fn with_network(
         &mut self,
         network: NetworkId,
-        named: Option<Member>,
-        wanted: impl Fn(&Member) -> bool,
+        frame: I::Frame,
+        deliver: impl FnOnce(&mut Self, &NetworkRecord, I::Frame),
+    ) {
+        match self.view.take_network(network) {
+            Some(record) => {
+                deliver(self, &record, frame);
+                self.view.set_network(network, Some(record));
+            }
+            None => drop_frame(&self.counters, frame, DropReason::NetworkUnknown),
+        }
+    }
+
+    /// To each of `receivers` that may have it and is not on the port `from`: copies for all but the
+    /// last.
+    fn deliver<'a>(
+        &mut self,
+        network: &NetworkRecord,
+        receivers: impl Iterator<Item = &'a Member>,
+        from: PortId,
         frame: I::Frame,
     ) {
-        let record = self.view.network_arc(network);
-        let Some((record, ethernet)) = record.zip(Ethernet::parse(frame.head())) else {
-            return drop_frame(&self.counters, frame, DropReason::NetworkUnknown);
+        let Some(ethernet) = Ethernet::parse(frame.head()) else {
+            return drop_frame(&self.counters, frame, DropReason::EthernetTruncated);
         };
-        let members = record.members.iter().filter(|member| wanted(member)).copied();
         let mut reason = DropReason::NoReceiver;
-        let fitting = named.into_iter().chain(members).filter(|member| {
-            fits(&frame, &ethernet, &record, member.port, member.mtu)
-                .inspect_err(|why| reason = *why)
-                .is_ok()
-        });
-        let mut receivers = fitting.peekable();
-        while let Some(member) = receivers.next() {
-            if receivers.peek().is_none() {
-                drop(receivers);
-                return self.deliver_one(&member, frame);
+        let mut last: Option<&Member> = None;
+        for member in receivers.filter(|member| member.port != from) {
+            if let Err(why) = fits(&frame, &ethernet, network, member.port, member.mtu) {
+                reason = why;
+                continue;
             }
-            if let Some(copy) = self.copy(&frame) {
-                self.deliver_one(&member, copy);
+            if let Some(before) = last.replace(member)
+                && let Some(copy) = self.copy(&frame)
+            {
+                self.deliver_one(before, copy);
             }
         }
-        drop(receivers);
-        drop_frame(&self.counters, frame, reason);
+        match last {
+            Some(member) => self.deliver_one(member, frame),
+            None => drop_frame(&self.counters, frame, reason),
+        }
     }
 
     fn deliver_one(&mut self, member: &Member, mut frame: I::Frame) {

@@ -39,10 +39,11 @@ impl View {
         self.networks.get(network.index())?.as_deref()
     }
 
-    /// The same, to hold on to while the path is changed; no allocation, two counter updates.
+    /// The same, taken out so that the path can be changed while it is read: a clone would write to a
+    /// line that all workers share. To be put back at once.
     #[inline]
-    pub(super) fn network_arc(&self, network: NetworkId) -> Option<Arc<NetworkRecord>> {
-        self.networks.get(network.index())?.clone()
+    pub(super) fn take_network(&mut self, network: NetworkId) -> Option<Arc<NetworkRecord>> {
+        self.networks.get_mut(network.index())?.take()
     }
 
     /// Puts a record in force; returns the one that it replaces. Out of range: returns the new one.
