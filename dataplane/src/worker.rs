@@ -8,6 +8,14 @@
 //!
 //! Because handles and records are moved, not shared, a port is polled by one worker at a time and
 //! a frame is judged by one version of its adapter: there is nothing to lock.
+//!
+//! **Order.** A receive queue moves between workers without loss or reordering: when its handle has
+//! come back, all that was received by it has been sent or lies in another worker's ring, and a worker
+//! empties its ring before it polls a queue that is new to it.
+//!
+//! **Reuse.** A port's number means another port only after every worker has taken up the end of the
+//! old one, the owner of its transmit queue last. Each empties what waits for it before, so no frame
+//! for the old port is sent by the new one.
 
 use crate::frame::{BURST_PKTS, Burst};
 use crate::ids::{NetworkId, PortId};
@@ -37,7 +45,8 @@ const LOOP_NS_LONG: u64 = 10_000;
 
 /// What control asks of a worker.
 pub enum Command<I: Io> {
-    /// Poll this queue from now on.
+    /// Poll this queue from now on. It comes back at once ([`Displaced::Rx`]) where the worker has
+    /// as many as it can poll ([`PortId::LIMIT`]).
     AddRx {
         /// Its port.
         port: PortId,
@@ -53,7 +62,8 @@ pub enum Command<I: Io> {
         /// Its number on the port.
         queue: u16,
     },
-    /// Reach this port so from now on; the old way comes back flushed.
+    /// Reach this port so from now on; the old way comes back flushed, with all sent that waited for
+    /// it here.
     SetTx {
         /// The port.
         port: PortId,
@@ -70,7 +80,8 @@ pub enum Command<I: Io> {
     SetForwarding(bool),
     /// Record loop times here; the filled histogram comes back.
     SwapHistogram(Box<Histogram<u64>>),
-    /// Send what waits, return.
+    /// Send what waits, return. What another worker hands over later is lost: take all receive
+    /// queues back first.
     Shutdown,
 }
 
@@ -102,7 +113,7 @@ pub enum Displaced<I: Io> {
     Nothing,
 }
 
-/// What a worker says of itself. Written by it alone, with relaxed stores; read by control.
+/// What a worker says of itself. Written by it alone, read by control; relaxed unless it says other.
 #[derive(Default)]
 pub struct WorkerStats {
     /// Times round the loop.
@@ -115,7 +126,8 @@ pub struct WorkerStats {
     pub total_ns: AtomicU64,
     /// Frames taken in.
     pub pkts: AtomicU64,
-    /// Commands taken up; a command is in force once this has passed its number.
+    /// Commands taken up; a command is in force once this has passed its number. Stored with release:
+    /// who loads it with acquire finds what those commands displaced.
     pub commands: AtomicU64,
 }
 
@@ -199,8 +211,8 @@ impl<I: Io> Worker<I> {
         let mut then_ns = (self.clock_ns)();
         let mut since_report = 0;
         loop {
-            if !self.commands.is_empty() && !self.obey() {
-                break;
+            if !self.commands.is_empty() && !self.obey(then_ns) {
+                return;
             }
             let pkts = self.poll(&mut burst, then_ns);
             since_report += 1;
@@ -213,13 +225,14 @@ impl<I: Io> Worker<I> {
             self.account(pkts, now_ns.saturating_sub(then_ns));
             then_ns = now_ns;
         }
-        self.path.flush();
     }
 
     /// Once round: every receive queue, what control and other workers ask for, then all buffers out.
     /// Returns the frames taken in.
     pub fn poll(&mut self, burst: &mut Burst<I::Frame>, now_ns: u64) -> usize {
-        let mut pkts = 0;
+        // What was handed over or held is older than what the queues have now. No more than so many:
+        // neither ring can keep the worker from its ports.
+        let mut pkts = self.take_in(BURST_PKTS, QUEUE_DEPARTURES / 4, now_ns);
         for slot in &mut self.rx {
             let count = slot.rx.rx(burst);
             if count > 0 {
@@ -227,33 +240,46 @@ impl<I: Io> Worker<I> {
                 self.path.run(slot.port, burst, now_ns);
             }
         }
-        // As many as were there: neither queue can keep the worker from its ports.
-        for _ in 0..self.injects.len().min(BURST_PKTS) {
-            let Some(inject) = self.injects.pop() else { break };
-            pkts += 1;
-            self.path.inject(inject, now_ns);
-        }
-        for _ in 0..self.departures.len().min(QUEUE_DEPARTURES / 4) {
-            let Some(departure) = self.departures.pop() else { break };
-            pkts += 1;
-            self.path.depart(departure);
-        }
         self.path.flush();
         pkts
     }
 
-    /// Takes up commands while there is room for what they displace. False: shut down.
-    fn obey(&mut self) -> bool {
-        while !self.displaced.is_full() {
+    /// Takes up what control and other workers have put there, as far as it is there now and at most
+    /// so many frames of each.
+    fn take_in(&mut self, injects_max: usize, departures_max: usize, now_ns: u64) -> usize {
+        let injects = self.injects.len().min(injects_max);
+        for inject in (0..injects).map_while(|_| self.injects.pop()) {
+            self.path.inject(inject, now_ns);
+        }
+        let departures = self.departures.len().min(departures_max);
+        for departure in (0..departures).map_while(|_| self.departures.pop()) {
+            self.path.depart(departure);
+        }
+        injects + departures
+    }
+
+    /// Empties both rings and all buffers: nothing waits here that is older than now.
+    fn settle(&mut self, now_ns: u64) {
+        self.take_in(QUEUE_INJECTS, QUEUE_DEPARTURES, now_ns);
+        self.path.flush();
+    }
+
+    /// Takes up the commands that are there, while there is room for what they displace. False: shut
+    /// down; what waited has been sent.
+    pub fn obey(&mut self, now_ns: u64) -> bool {
+        for _ in 0..self.commands.len() {
+            if self.displaced.is_full() {
+                break;
+            }
             let Some(command) = self.commands.pop() else { break };
             let displaced = match command {
                 Command::AddRx { port, queue, rx } => {
-                    self.rx.push(RxSlot { port, queue, rx });
-                    Displaced::Nothing
+                    self.settle(now_ns);
+                    self.add_rx(port, queue, rx)
                 }
                 Command::RemoveRx { port, queue } => self.remove_rx(port, queue),
                 Command::SetTx { port, tx } => {
-                    self.path.flush();
+                    self.settle(now_ns);
                     Displaced::Tx { port, tx: self.path.egress.set(port, tx) }
                 }
                 Command::SetPort(port, record) => {
@@ -273,13 +299,27 @@ impl<I: Io> Worker<I> {
                 Command::SwapHistogram(empty) => {
                     Displaced::Histogram(std::mem::replace(&mut self.histogram, empty))
                 }
-                Command::Shutdown => return false,
+                Command::Shutdown => {
+                    self.settle(now_ns);
+                    return false;
+                }
             };
             // There is room: only this worker pushes, and it looked.
             let _ = self.displaced.push(displaced);
-            bump(&self.stats.commands, 1);
+            // Release: who sees the count finds in the queue what was displaced.
+            let commands = self.stats.commands.load(Ordering::Relaxed);
+            self.stats.commands.store(commands.wrapping_add(1), Ordering::Release);
         }
         true
+    }
+
+    fn add_rx(&mut self, port: PortId, queue: u16, rx: Box<I::Rx>) -> Displaced<I> {
+        if self.rx.len() == self.rx.capacity() {
+            // More would allocate.
+            return Displaced::Rx { port, queue, rx: Some(rx) };
+        }
+        self.rx.push(RxSlot { port, queue, rx });
+        Displaced::Nothing
     }
 
     fn remove_rx(&mut self, port: PortId, queue: u16) -> Displaced<I> {
