@@ -4,8 +4,10 @@
 //! that may come out. When a lab ends it checks that its counters balance and its pool is whole, so
 //! every test here is one of the counter identity too.
 
+mod alloc;
 mod answer;
 mod bridge;
+mod egress;
 mod fragment;
 mod guard;
 mod host;
@@ -16,3 +18,4 @@ mod packet;
 mod route;
 mod uplink;
 mod wire;
+mod worker;

@@ -1,0 +1,69 @@
+//! Transmit side: full queues, closed ports, other workers' ports.
+
+use super::host::*;
+use super::lab::Lab;
+use super::packet::{Packet, filler, frame};
+use crate::counters::{AdapterCounter, DropReason, PortCounter};
+use crate::ids::PortId;
+use crate::pipeline::{Rates, TxPort, TxRoute};
+use crate::wire::ethernet::MacAddr;
+use crossbeam::queue::ArrayQueue;
+use std::sync::Arc;
+
+fn from_c1(to: PortId, id: u16) -> Vec<u8> {
+    Packet { id, ..Packet::new(at(C1), GATEWAY_MAC, at(to).ip) }.bytes()
+}
+
+fn ids(frames: &[Vec<u8>]) -> Vec<u8> {
+    frames.iter().map(|bytes| bytes[19]).collect()
+}
+
+#[test]
+fn what_a_full_transmit_queue_does_not_take_is_dropped_and_counted() {
+    let mut lab = Lab::with(256, 10, Rates::default());
+    let frames: Vec<_> = (0..50).map(|id| from_c1(C2, id)).collect();
+    lab.receive_all(C1, &frames);
+    assert_eq!(ids(&lab.sent(C2)), (0..10).collect::<Vec<_>>());
+    assert_eq!(lab.drops(C1), [(DropReason::TxFull, 40)]);
+    assert_eq!(lab.path.counters.adapter(adapter_on(C1)).drops(DropReason::TxFull), 40);
+    assert_eq!(lab.adapter_count(adapter_on(C2), AdapterCounter::TxPkts), 10);
+    // Others are not held up, and afterwards the port works on.
+    lab.passes(C1, from_c1(C3, 0), C3);
+    lab.passes(C1, from_c1(C2, 60), C2);
+}
+
+#[test]
+fn a_port_without_a_way_out_is_a_counted_drop() {
+    let mut lab = Lab::new();
+    lab.path.flush();
+    assert!(lab.path.egress.set(C2, None).is_some());
+    lab.refuses(C1, from_c1(C2, 0), DropReason::EgressClosed);
+    let broadcast = frame(MacAddr::BROADCAST, at(M1).mac, 0x88b5, &filler(46));
+    lab.path.egress.set(M2, None);
+    lab.receive(M1, &broadcast);
+    assert_eq!(lab.sent_all().len(), 2);
+    assert_eq!(lab.drops(M1), [(DropReason::EgressClosed, 1)]);
+}
+
+#[test]
+fn frames_for_another_workers_port_are_handed_over_in_order_and_counted_by_it() {
+    let mut lab = Lab::new();
+    let ring = Arc::new(ArrayQueue::new(40));
+    lab.path.egress.set(C2, Some(TxPort::new(TxRoute::Handoff(ring.clone()))));
+    let frames: Vec<_> = (0..50).map(|id| from_c1(C2, id)).collect();
+    lab.receive_all(C1, &frames);
+    assert_eq!((ring.len(), lab.sent(C2).len()), (40, 0));
+    assert_eq!(lab.drops(C1), [(DropReason::HandoffFull, 10)]);
+    assert_eq!(lab.counts(C1).counter(PortCounter::Forwarded), 0);
+    // The owner: here the same path, with the port's queue.
+    let own = TxPort::new(TxRoute::Own(lab.ports[&C2].tx()));
+    lab.path.egress.set(C2, Some(own));
+    while let Some(departure) = ring.pop() {
+        assert_eq!((departure.port, departure.adapter), (C2, adapter_on(C2)));
+        lab.path.depart(departure);
+    }
+    lab.path.flush();
+    assert_eq!(ids(&lab.sent(C2)), (0..40).collect::<Vec<_>>());
+    assert_eq!(lab.counts(C1).counter(PortCounter::Forwarded), 40);
+    assert_eq!(lab.counts(C2).counter(PortCounter::TxPkts), 40);
+}
