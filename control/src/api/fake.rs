@@ -4,7 +4,7 @@ use super::backend::{Action, Answer, Backend, Refusal, RefusalKind, Request, Sho
 use super::server::{self, Server};
 use super::view;
 use crate::model::{Change, GuestKind, Mode, Name, NetworkAttach, UnknownUnicast};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -37,10 +37,6 @@ impl Lab {
         let path = self.dir.path().join(name);
         std::fs::write(&path, text).unwrap();
         path
-    }
-
-    pub(crate) fn socket(&self) -> &Path {
-        &self.socket
     }
 }
 
@@ -126,6 +122,8 @@ fn show(what: Show) -> Result<Answer, Refusal> {
             pid: 4242,
             uptime_s: 90,
             forwarding: true,
+            mbufs: 65_536,
+            mbufs_free: 65_000,
         }),
         Show::Guests(guest) => Answer::Guests(known(guest, "ct1", guest_ct1())?),
         Show::Networks(network) => Answer::Networks(known(network, "lan0", network_lan0())?),
@@ -183,7 +181,7 @@ fn show(what: Show) -> Result<Answer, Refusal> {
         Show::ConfigDiff => Answer::ConfigDiff(view::ConfigDiff {
             file: "/etc/guestway.toml".into(),
             same: false,
-            lines: vec!["+ guest ct1".into()],
+            lines: vec!["- guest ct1".into()],
         }),
         Show::Classes(_) => Answer::Classes(vec![]),
     })

@@ -21,6 +21,10 @@ pub struct Version {
     pub uptime_s: u64,
     /// Whether forwarding is on (`start`, `stop`).
     pub forwarding: bool,
+    /// Size of the packet pool, mbufs.
+    pub mbufs: u32,
+    /// Of those, not in use: in no queue, ring, cache of a device or hold.
+    pub mbufs_free: u32,
 }
 
 /// One worker.
@@ -108,7 +112,7 @@ pub struct ConfigDiff {
     pub file: String,
     /// Nothing differs.
     pub same: bool,
-    /// One line per difference: `+` is only in what runs, `-` only in the file.
+    /// One line per difference: `+` is only in the file, `-` only running, `~` differs.
     pub lines: Vec<String>,
 }
 

@@ -1,0 +1,60 @@
+//! The command line: testpmd's verbs, extended to guests.
+//!
+//! It is a client of the control API and has no other way in. One table of usage strings
+//! ([`grammar`]) is parser, help and completion; each command becomes an order (`order`), which a
+//! session carries out over HTTP and renders.
+
+pub mod args;
+pub mod client;
+mod complete;
+mod grammar;
+mod load;
+mod order;
+pub mod prompt;
+mod render;
+mod session;
+mod words;
+
+use client::Client;
+use session::{Flow, Session, Stop};
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Where the appliance listens unless its configuration says otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/guestway/api.sock";
+
+/// `guestway ctl`: one command, or the prompt where there are no words. Returns 0, or 1 after one
+/// line on standard error that says what is wrong and what would be right.
+pub fn run_ctl(socket: &Path, json: bool, words: &[String]) -> ExitCode {
+    let done = match words {
+        [] => prompt::run_as_client(socket, json),
+        [line] => {
+            words::split(line).map_err(Stop::Wrong).and_then(|words| once(socket, json, &words))
+        }
+        words => once(socket, json, words),
+    };
+    match done {
+        Ok(()) | Err(Stop::OutputClosed) => ExitCode::SUCCESS,
+        Err(Stop::Wrong(message) | Stop::Missing(message)) => {
+            // With standard error closed there is nobody left to tell.
+            let _ = writeln!(io::stderr(), "{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn once(socket: &Path, json: bool, words: &[String]) -> Result<(), Stop> {
+    let client = Client::new(socket)?;
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut session = Session::new(&client, json, &mut out);
+    session.execute(words).map(|_: Flow| ())
+}
+
+/// Whether a prompt makes sense: somebody types.
+fn is_interactive() -> bool {
+    io::stdin().is_terminal() && io::stdout().is_terminal()
+}
+
+#[cfg(test)]
+mod tests;

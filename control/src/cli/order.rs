@@ -1,0 +1,433 @@
+//! What each command orders: changes, a question to the API, or something of the client's own.
+
+use super::grammar::Values;
+use super::grammar::kind::filters;
+use crate::api::view::PortLabel;
+use crate::model::{
+    AdapterWish, Change, GuestKind, Mode, Name, NetworkAttach, NetworkPatch, NetworkServer,
+    PortPatch, PortRole, PortWish, UnknownUnicast, Via,
+};
+use dataplane::wire::ethernet::MacAddr;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// What is to be done for one command.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Order {
+    /// `POST /v1/batch`.
+    Change(Vec<Change>),
+    /// `POST` to this path.
+    Act(String),
+    /// `GET` this path and show it as this.
+    Show(String, View),
+    /// All pages of `GET /v1/routes`.
+    ShowRoutes,
+    /// Neighbors of IPv4.
+    ShowArp,
+    /// Starts or stops every port that the operator named.
+    AllPorts {
+        /// Started, or stopped.
+        started: bool,
+    },
+    /// A static MAC; what the target is, the running appliance tells.
+    MacAdd {
+        /// Network.
+        network: Name,
+        /// MAC.
+        mac: MacAddr,
+        /// Port, GUEST/ADAPTER, `server`, or an adapter that has its name alone.
+        target: String,
+    },
+    /// Adds the routes of a file.
+    LoadRoutes(PathBuf),
+    /// Runs the commands of a file.
+    Source(PathBuf),
+    /// Explains commands.
+    Help(Option<String>),
+    /// Leaves.
+    Quit,
+}
+
+/// What an answer is, and so how it is rendered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum View {
+    Version,
+    Guests,
+    Guest,
+    Networks,
+    Network,
+    Ports,
+    Port,
+    AllPortStats,
+    PortStats,
+    AllPortXstats,
+    PortXstats,
+    RouteDecision,
+    Neighbors,
+    Macs,
+    Workers,
+    Drops,
+    Config,
+    ConfigDiff,
+}
+
+type Made = Result<Order, String>;
+
+/// What a path segment holds as it is; `/` and `%` are not among it (RFC 3986, 3.3).
+const SEGMENT: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b':');
+
+/// A path of these segments under `/v1`.
+pub(super) fn path(segments: &[&dyn Display]) -> String {
+    let mut path = String::from("/v1");
+    for segment in segments {
+        path.push('/');
+        path.push_str(&encoded(segment));
+    }
+    path
+}
+
+/// One segment of a path, or one value of a query.
+pub(super) fn encoded(segment: &dyn Display) -> String {
+    utf8_percent_encode(&segment.to_string(), SEGMENT).to_string()
+}
+
+fn change(change: Change) -> Made {
+    Ok(Order::Change(vec![change]))
+}
+
+fn act(segments: &[&dyn Display]) -> Made {
+    Ok(Order::Act(path(segments)))
+}
+
+fn show(view: View, segments: &[&dyn Display]) -> Made {
+    Ok(Order::Show(path(segments), view))
+}
+
+pub(super) fn start(_: &Values) -> Made {
+    act(&[&"start"])
+}
+
+pub(super) fn stop(_: &Values) -> Made {
+    act(&[&"stop"])
+}
+
+pub(super) fn port_attach(values: &Values) -> Made {
+    let role = match values.text("role") {
+        Some("host") => PortRole::Host,
+        Some("shared") => PortRole::Shared,
+        _ => PortRole::Uplink,
+    };
+    let wish = PortWish {
+        device: values.need_text("DEVARGS")?.to_owned(),
+        role,
+        netns: values.text("netns").map(str::to_owned),
+        queues: values.value("queues")?,
+        mac: values.value("mac")?,
+        mtu: values.value("mtu")?,
+        addresses: values.prefixes("ip")?.unwrap_or_default(),
+        gateway: values.addresses("gateway")?.unwrap_or_default(),
+        probe: values.switch("probe"),
+        configure: values.switch("configure"),
+        workers: None,
+    };
+    change(Change::PortAttach { port: values.named_port("PORT")?, wish })
+}
+
+pub(super) fn port_detach(values: &Values) -> Made {
+    change(Change::PortDetach { port: values.named_port("PORT")? })
+}
+
+pub(super) fn port_start(values: &Values) -> Made {
+    port_started(values, true)
+}
+
+pub(super) fn port_stop(values: &Values) -> Made {
+    port_started(values, false)
+}
+
+fn port_started(values: &Values, started: bool) -> Made {
+    if values.text("PORT|all") == Some("all") {
+        return Ok(Order::AllPorts { started });
+    }
+    let set = PortPatch { started: Some(started), ..Default::default() };
+    change(Change::PortSet { port: values.named_port("PORT|all")?, set })
+}
+
+pub(super) fn port_mtu(values: &Values) -> Made {
+    let set = PortPatch { mtu: values.value("N")?, ..Default::default() };
+    change(Change::PortSet { port: values.named_port("PORT")?, set })
+}
+
+pub(super) fn port_queue(values: &Values) -> Made {
+    let queue_worker = Some((values.need("Q")?, values.need("W")?));
+    let set = PortPatch { queue_worker, ..Default::default() };
+    change(Change::PortSet { port: values.named_port("PORT")?, set })
+}
+
+/// The port asked about; none for all.
+fn asked_port(values: &Values) -> Result<Option<PortLabel>, String> {
+    match values.text("all|PORT") {
+        None | Some("all") => Ok(None),
+        Some(_) => values.need("all|PORT").map(Some),
+    }
+}
+
+pub(super) fn show_port_info(values: &Values) -> Made {
+    match asked_port(values)? {
+        None => show(View::Ports, &[&"ports"]),
+        Some(port) => show(View::Port, &[&"ports", &port]),
+    }
+}
+
+pub(super) fn show_port_stats(values: &Values) -> Made {
+    match asked_port(values)? {
+        None => show(View::AllPortStats, &[&"stats"]),
+        Some(port) => show(View::PortStats, &[&"ports", &port, &"stats"]),
+    }
+}
+
+pub(super) fn show_port_xstats(values: &Values) -> Made {
+    match asked_port(values)? {
+        None => show(View::AllPortXstats, &[&"xstats"]),
+        Some(port) => show(View::PortXstats, &[&"ports", &port, &"xstats"]),
+    }
+}
+
+pub(super) fn clear_port_stats(values: &Values) -> Made {
+    match asked_port(values)? {
+        None => act(&[&"stats", &"clear"]),
+        Some(port) => act(&[&"ports", &port, &"stats", &"clear"]),
+    }
+}
+
+pub(super) fn guest_add(values: &Values) -> Made {
+    let kind = match values.text("container|vm") {
+        Some("vm") => GuestKind::Vm,
+        _ => GuestKind::Container,
+    };
+    change(Change::GuestAdd { guest: values.need("GUEST")?, kind })
+}
+
+pub(super) fn guest_del(values: &Values) -> Made {
+    change(Change::GuestDel { guest: values.need("GUEST")? })
+}
+
+pub(super) fn show_guest(values: &Values) -> Made {
+    match values.text("all|GUEST") {
+        None | Some("all") => show(View::Guests, &[&"guests"]),
+        Some(guest) => show(View::Guest, &[&"guests", &guest]),
+    }
+}
+
+/// Reads what `adapter add` and `adapter set` say alike; `port` is where the specification stands.
+fn adapter_wish(values: &Values, port: &str) -> Result<AdapterWish, String> {
+    Ok(AdapterWish {
+        port: values.text(port).map(str::to_owned),
+        mode: values.text("mode").map(|word| match word {
+            "virtual-network" => Mode::VirtualNetwork,
+            _ => Mode::HostRouted,
+        }),
+        network: values.value("network")?,
+        addresses: values.prefixes("ip")?,
+        mac: values.value("mac")?,
+        host_mac: values.value("host-mac")?,
+        gateway: values.addresses("gateway")?,
+        mtu: values.value("mtu")?,
+        filter: values.text("filter").map(filters).transpose()?,
+        announce: values.switch("announce"),
+        probe: values.switch("probe"),
+        ..Default::default()
+    })
+}
+
+pub(super) fn adapter_add(values: &Values) -> Made {
+    let wish = adapter_wish(values, "SPEC")?;
+    let (guest, adapter) = (values.need("GUEST")?, values.need("ADAPTER")?);
+    change(Change::AdapterAdd { guest, adapter, wish })
+}
+
+pub(super) fn adapter_set(values: &Values) -> Made {
+    if values.only(&["GUEST", "ADAPTER"]) {
+        return Err("nothing to set: want KEY VALUE, like mtu 1400 or mode host-routed".into());
+    }
+    let wish = adapter_wish(values, "port")?;
+    let (guest, adapter) = (values.need("GUEST")?, values.need("ADAPTER")?);
+    change(Change::AdapterSet { guest, adapter, wish })
+}
+
+pub(super) fn adapter_del(values: &Values) -> Made {
+    let (guest, adapter) = (values.need("GUEST")?, values.need("ADAPTER")?);
+    change(Change::AdapterDel { guest, adapter })
+}
+
+pub(super) fn network_add(values: &Values) -> Made {
+    let attach = match values.has("PORT") {
+        true => {
+            NetworkAttach::Uplink { port: values.named_port("PORT")?, vlan: values.value("vlan")? }
+        }
+        false => NetworkAttach::HostOnly,
+    };
+    change(Change::NetworkAdd { network: values.need("NET")?, attach })
+}
+
+pub(super) fn network_set(values: &Values) -> Made {
+    let attach = match (values.has("host-only"), values.has("uplink"), values.has("vlan")) {
+        (true, true, _) => return Err("host-only and uplink exclude each other".into()),
+        (_, false, true) => return Err("vlan goes with uplink PORT".into()),
+        (true, ..) => Some(NetworkAttach::HostOnly),
+        (_, true, _) => Some(NetworkAttach::Uplink {
+            port: values.named_port("uplink")?,
+            vlan: values.value("vlan")?,
+        }),
+        (false, false, false) => None,
+    };
+    if values.only(&["NET"]) {
+        return Err("nothing to set: want KEY VALUE, like uplink up0 or learning off".into());
+    }
+    let set = NetworkPatch {
+        attach,
+        unknown_unicast: values.text("unknown-unicast").map(|word| match word {
+            "flood" => UnknownUnicast::Flood,
+            "drop" => UnknownUnicast::Drop,
+            _ => UnknownUnicast::Uplink,
+        }),
+        learning: values.switch("learning"),
+        max_macs: values.value("max-macs")?,
+        max_macs_per_port: values.value("max-macs-per-port")?,
+        age_s: values.value("age")?,
+    };
+    change(Change::NetworkSet { network: values.need("NET")?, set })
+}
+
+pub(super) fn network_del(values: &Values) -> Made {
+    change(Change::NetworkDel { network: values.need("NET")? })
+}
+
+pub(super) fn network_server(values: &Values) -> Made {
+    let server = NetworkServer {
+        port: values.need_text("SPEC")?.to_owned(),
+        addresses: values.prefixes("ip")?.unwrap_or_default(),
+        mac: values.value("mac")?,
+    };
+    change(Change::NetworkServer { network: values.need("NET")?, server: Some(server) })
+}
+
+pub(super) fn network_server_none(values: &Values) -> Made {
+    change(Change::NetworkServer { network: values.need("NET")?, server: None })
+}
+
+pub(super) fn show_network(values: &Values) -> Made {
+    match values.text("all|NET") {
+        None | Some("all") => show(View::Networks, &[&"networks"]),
+        Some(network) => show(View::Network, &[&"networks", &network]),
+    }
+}
+
+fn need_prefix(values: &Values) -> Result<ipnet::IpNet, String> {
+    super::grammar::prefix(values.need_text("PREFIX")?)
+}
+
+pub(super) fn route_add(values: &Values) -> Made {
+    let via = match values.has("IP") {
+        true => Via::NextHop(values.need("IP")?),
+        false => Via::Dev(values.named_port("PORT")?),
+    };
+    change(Change::RouteAdd { prefix: need_prefix(values)?, via })
+}
+
+pub(super) fn route_del(values: &Values) -> Made {
+    change(Change::RouteDel { prefix: need_prefix(values)? })
+}
+
+pub(super) fn route_load(values: &Values) -> Made {
+    Ok(Order::LoadRoutes(values.need_text("FILE")?.into()))
+}
+
+pub(super) fn show_routes(_: &Values) -> Made {
+    Ok(Order::ShowRoutes)
+}
+
+pub(super) fn show_route_to(values: &Values) -> Made {
+    show(View::RouteDecision, &[&"lookup", &values.need::<IpAddr>("IP")?])
+}
+
+pub(super) fn neighbor_add(values: &Values) -> Made {
+    let (ip, mac) = (values.need("IP")?, values.need("MAC")?);
+    change(Change::NeighborAdd { ip, mac, dev: values.named_port("PORT")? })
+}
+
+pub(super) fn neighbor_del(values: &Values) -> Made {
+    change(Change::NeighborDel { ip: values.need("IP")? })
+}
+
+pub(super) fn neighbor_flush(values: &Values) -> Made {
+    match values.value::<IpAddr>("IP")? {
+        None => act(&[&"neighbors", &"flush"]),
+        Some(ip) => act(&[&"neighbors", &ip, &"flush"]),
+    }
+}
+
+pub(super) fn show_neighbors(_: &Values) -> Made {
+    show(View::Neighbors, &[&"neighbors"])
+}
+
+pub(super) fn show_arp(_: &Values) -> Made {
+    Ok(Order::ShowArp)
+}
+
+pub(super) fn mac_add(values: &Values) -> Made {
+    Ok(Order::MacAdd {
+        network: values.need("NET")?,
+        mac: values.need("MAC")?,
+        target: values.need_text("TARGET")?.to_owned(),
+    })
+}
+
+pub(super) fn mac_del(values: &Values) -> Made {
+    change(Change::MacDel { network: values.need("NET")?, mac: values.need("MAC")? })
+}
+
+pub(super) fn mac_flush(values: &Values) -> Made {
+    act(&[&"networks", &values.need_text("NET")?, &"macs", &"flush"])
+}
+
+pub(super) fn show_macs(values: &Values) -> Made {
+    show(View::Macs, &[&"networks", &values.need_text("NET")?, &"macs"])
+}
+
+pub(super) fn show_workers(_: &Values) -> Made {
+    show(View::Workers, &[&"workers"])
+}
+
+pub(super) fn show_drops(values: &Values) -> Made {
+    match values.text("GUEST") {
+        None => show(View::Drops, &[&"drops"]),
+        Some(guest) => show(View::Drops, &[&"guests", &guest, &"drops"]),
+    }
+}
+
+pub(super) fn show_config(values: &Values) -> Made {
+    match values.has("--diff") {
+        false => show(View::Config, &[&"config"]),
+        true => show(View::ConfigDiff, &[&"config", &"diff"]),
+    }
+}
+
+pub(super) fn show_version(_: &Values) -> Made {
+    show(View::Version, &[&"version"])
+}
+
+pub(super) fn source(values: &Values) -> Made {
+    Ok(Order::Source(values.need_text("FILE")?.into()))
+}
+
+pub(super) fn help(values: &Values) -> Made {
+    Ok(Order::Help(values.text("WORD").map(str::to_owned)))
+}
+
+pub(super) fn quit(_: &Values) -> Made {
+    Ok(Order::Quit)
+}

@@ -1,0 +1,130 @@
+//! Guests, adapters and networks.
+
+use super::{drops, field, joined, on_off, or_dash, print, table, word};
+use crate::api::view::{Adapter, Address, AddressState, Guest, Network};
+use crate::model::NetworkAttach;
+use std::io::{self, Write};
+
+/// Guests, one line per adapter.
+pub(super) fn list(out: &mut dyn Write, guests: &[Guest]) -> io::Result<()> {
+    let mut shown =
+        table(&["GUEST", "KIND", "ADAPTER", "MODE", "NETWORK", "LINK", "MAC", "ADDRESSES", "PORT"]);
+    for guest in guests {
+        let head = [guest.guest.to_string(), word(&guest.kind)];
+        if guest.adapters.is_empty() {
+            let none = std::iter::repeat_n("-".to_owned(), 7);
+            shown.add_row(head.clone().into_iter().chain(none));
+        }
+        for adapter in &guest.adapters {
+            let rest = [
+                adapter.adapter.to_string(),
+                word(&adapter.mode),
+                or_dash(adapter.network.as_ref()),
+                word(&adapter.link),
+                adapter.guest_side.mac.to_string(),
+                joined(adapter.guest_side.addresses.iter().map(address)),
+                adapter.port.clone(),
+            ];
+            shown.add_row(head.clone().into_iter().chain(rest));
+        }
+    }
+    print(out, shown, "no guests")
+}
+
+/// An address, and its state unless all is well.
+fn address(address: &Address) -> String {
+    match (address.state, address.holder) {
+        (AddressState::Up, _) => address.address.to_string(),
+        (state, None) => format!("{} ({})", address.address, word(&state)),
+        (state, Some(holder)) => format!("{} ({} with {holder})", address.address, word(&state)),
+    }
+}
+
+/// One guest, both sides of each adapter.
+pub(super) fn one(out: &mut dyn Write, guest: &Guest) -> io::Result<()> {
+    writeln!(out, "guest {} ({})", guest.guest, word(&guest.kind))?;
+    guest.adapters.iter().try_for_each(|adapter| one_adapter(out, adapter))
+}
+
+fn one_adapter(out: &mut dyn Write, adapter: &Adapter) -> io::Result<()> {
+    let (guest, server) = (&adapter.guest_side, &adapter.server_side);
+    let mode = match &adapter.network {
+        Some(network) => format!("{}, network {network}", word(&adapter.mode)),
+        None => word(&adapter.mode),
+    };
+    writeln!(out, "adapter {}: {mode}, link {}", adapter.adapter, word(&adapter.link))?;
+    field(out, "guest side", or_dash(guest.interface.as_ref()))?;
+    field(out, "  MAC", guest.mac)?;
+    field(out, "  addresses", joined(guest.addresses.iter().map(address)))?;
+    field(out, "  gateway", joined(&guest.gateway))?;
+    field(out, "  MTU", guest.mtu)?;
+    field(out, "server side", format!("port {} ({})", server.port, adapter.port))?;
+    field(out, "  MAC", server.mac)?;
+    field(out, "filter", joined(adapter.filter.iter().map(word)))?;
+    field(out, "announce", on_off(adapter.announce))?;
+    field(out, "probe", on_off(adapter.probe))?;
+    let stats = &adapter.stats;
+    field(out, "from guest", format!("{} packets, {} bytes", stats.rx_pkts, stats.rx_bytes))?;
+    field(out, "to guest", format!("{} packets, {} bytes", stats.tx_pkts, stats.tx_bytes))?;
+    field(out, "dropped", stats.dropped)?;
+    if stats.dropped > 0 {
+        drops(out, &stats.drops)?;
+    }
+    Ok(())
+}
+
+fn attach(attach: &NetworkAttach) -> String {
+    match attach {
+        NetworkAttach::HostOnly => "host-only".into(),
+        NetworkAttach::Uplink { port, vlan: None } => format!("{port}, untagged"),
+        NetworkAttach::Uplink { port, vlan: Some(vlan) } => format!("{port}, VLAN {vlan}"),
+    }
+}
+
+/// Networks, one line each.
+pub(super) fn networks(out: &mut dyn Write, networks: &[Network]) -> io::Result<()> {
+    let mut shown = table(&["NETWORK", "ID", "UPLINK", "SERVER", "MEMBERS", "MACS"]);
+    for network in networks {
+        let macs = network.static_macs + network.learned_macs;
+        shown.add_row([
+            network.network.to_string(),
+            network.id.to_string(),
+            attach(&network.attach),
+            or_dash(network.server.as_ref().map(|server| &server.port)),
+            network.members.len().to_string(),
+            macs.to_string(),
+        ]);
+    }
+    print(out, shown, "no networks")
+}
+
+/// One network in full.
+pub(super) fn network(out: &mut dyn Write, network: &Network) -> io::Result<()> {
+    writeln!(out, "network {} (id {})", network.network, network.id)?;
+    field(out, "uplink", attach(&network.attach))?;
+    field(out, "unknown unicast", word(&network.unknown_unicast))?;
+    field(out, "learning", on_off(network.learning))?;
+    let (most, per_port) = (network.max_macs, network.max_macs_per_port);
+    field(
+        out,
+        "MACs",
+        format!("{} static, {} learned", network.static_macs, network.learned_macs),
+    )?;
+    field(out, "most learned", format!("{most}, {per_port} per port"))?;
+    field(out, "forgotten after", format!("{} s", network.age_s))?;
+    match &network.server {
+        None => field(out, "server", "-")?,
+        Some(server) => {
+            let addresses = joined(&server.addresses);
+            let link = word(&server.link);
+            field(out, "server", format!("{}, link {link}", server.port))?;
+            field(out, "  MAC", server.mac)?;
+            field(out, "  addresses", addresses)?;
+        }
+    }
+    let mut members = table(&["MEMBER", "MAC", "LINK"]);
+    for member in &network.members {
+        members.add_row([member.adapter.to_string(), member.mac.to_string(), word(&member.link)]);
+    }
+    print(out, members, "no members")
+}

@@ -1,0 +1,69 @@
+//! The program itself.
+
+use super::{align_right, joined, on_off, or_dash, print, table};
+use crate::api::view::{ConfigDiff, Drops, Version, Worker};
+use std::io::{self, Write};
+
+/// What runs.
+pub(super) fn version(out: &mut dyn Write, version: &Version) -> io::Result<()> {
+    writeln!(
+        out,
+        "guestway {}, DPDK {}, pid {}, up {} s, forwarding {}, {} of {} mbufs free",
+        version.version,
+        or_dash(version.dpdk.as_ref()),
+        version.pid,
+        version.uptime_s,
+        on_off(version.forwarding),
+        version.mbufs_free,
+        version.mbufs
+    )
+}
+
+/// Workers, one line each.
+pub(super) fn workers(out: &mut dyn Write, workers: &[Worker]) -> io::Result<()> {
+    let mut shown =
+        table(&["CORE", "QUEUES", "RX", "TX", "LOOPS", "BUSY", "P50 ns", "P99 ns", "MAX ns"]);
+    align_right(&mut shown, [0, 2, 3, 4, 5, 6, 7, 8]);
+    for worker in workers {
+        let queues = worker.queues.iter().map(|one| format!("{} q{}", one.port, one.queue));
+        shown.add_row([
+            worker.core.to_string(),
+            joined(queues),
+            worker.rx_pkts.to_string(),
+            worker.tx_pkts.to_string(),
+            worker.loops.to_string(),
+            format!("{:.1}%", worker.busy_percent),
+            worker.loop_time.p50_ns.to_string(),
+            worker.loop_time.p99_ns.to_string(),
+            worker.loop_time.max_ns.to_string(),
+        ]);
+    }
+    print(out, shown, "no workers")
+}
+
+/// Drops in all and by adapter.
+pub(super) fn drops(out: &mut dyn Write, drops: &Drops) -> io::Result<()> {
+    writeln!(out, "dropped: {}", drops.dropped)?;
+    if drops.dropped > 0 {
+        super::drops(out, &drops.drops)?;
+    }
+    if drops.adapters.is_empty() {
+        return Ok(());
+    }
+    let mut shown = table(&["ADAPTER", "DROPPED", "REASONS"]);
+    align_right(&mut shown, [1]);
+    for one in &drops.adapters {
+        let reasons = one.drops.iter().map(|(reason, count)| format!("{reason} {count}"));
+        shown.add_row([one.adapter.to_string(), one.dropped.to_string(), joined(reasons)]);
+    }
+    print(out, shown, "")
+}
+
+/// How what runs differs from the file.
+pub(super) fn config_diff(out: &mut dyn Write, diff: &ConfigDiff) -> io::Result<()> {
+    if diff.same {
+        return writeln!(out, "the same as {}", diff.file);
+    }
+    writeln!(out, "- only running, + only in {}, ~ differs:", diff.file)?;
+    diff.lines.iter().try_for_each(|line| writeln!(out, "{line}"))
+}

@@ -1,0 +1,255 @@
+//! Commands against a real server over a real socket, with a backend that only tests have.
+
+use super::client::Client;
+use super::complete::{Candidates, candidates};
+use super::session::{Flow, Session, Stop};
+use super::words::split;
+use crate::api::backend::{Action, Request};
+use crate::api::fake::Lab;
+use crate::model::{Change, MacTarget};
+use serde_json::Value;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// What a command prints.
+fn run(lab: &Lab, line: &str) -> Result<String, String> {
+    let client = Client::new(&lab.socket).unwrap();
+    let mut out = Vec::new();
+    let mut session = Session::new(&client, false, &mut out);
+    match session.execute(&split(line).unwrap()) {
+        Ok(_) => Ok(String::from_utf8(out).unwrap()),
+        Err(Stop::Wrong(message)) => Err(message),
+        Err(other) => panic!("{line}: {other:?}"),
+    }
+}
+
+#[test]
+fn every_show_prints_what_it_is_asked() {
+    let lab = Lab::start();
+    for (line, wants) in [
+        ("show version", &["guestway 0.1.0", "22.11.11", "forwarding on"][..]),
+        ("show guest all", &["GUEST", "ct1", "host-routed", "203.0.113.11/32 (probing)"]),
+        ("show guest ct1", &["guest side", "server side", "169.254.1.1", "spoofed-ip|dropped"]),
+        ("show network", &["lan0", "up0, VLAN 100", "tap,iface=srv-lan0"]),
+        ("show network lan0", &["vm1/eth0", "198.51.100.1/24", "300 s", "3 static, 1 learned"]),
+        ("show port info all", &["up0", "uplink", "net_tap0,iface=up0", "0@1"]),
+        ("show port info up0", &["10000 Mbit/s", "192.0.2.1/24", "promiscuous:"]),
+        ("show port stats all", &["RX-packets: 100", "TX-bytes:   5800", "dropped no-route: 7"]),
+        ("show port stats up0", &["RX-packets: 100"]),
+        ("show port xstats up0", &["rx_good_packets: 1234567"]),
+        ("show port xstats all", &["port up0"]),
+        ("show route", &["203.0.113.11/32 adapter ct1/eth0", "203.0.113.64/26 via 203.0.113.11"]),
+        ("show route 203.0.113.9", &["203.0.113.9: forward", "192.0.2.254", "reachable"]),
+        ("show neighbor", &["192.0.2.254", "02:00:00:00:00:fe", "up0", "reachable"]),
+        ("show arp", &["192.0.2.254"]),
+        ("show mac lan0", &["02:00:00:00:00:01", "ct1/eth0", "registered"]),
+        ("show worker", &["up0 q0", "12.5%", "1500"]),
+        ("show drops", &["dropped: 7", "spoofed-ip", "ct1/eth0"]),
+        ("show drops ct1", &["spoofed-ip 7"]),
+        ("show config", &["[appliance]"]),
+        ("show config --diff", &["+ only in /etc/guestway.toml", "- guest ct1"]),
+        ("help mac", &["mac add NET MAC TARGET"]),
+    ] {
+        let printed = run(&lab, line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        for want in wants {
+            let is_there = want.split('|').any(|one| printed.contains(one));
+            assert!(is_there, "{line} lacks {want:?}:\n{printed}");
+        }
+        if !line.starts_with("help") {
+            let json: Value = serde_json::from_str(&run(&lab, &format!("{line} --json")).unwrap())
+                .unwrap_or_else(|error| panic!("{line} --json: {error}"));
+            assert!(json.is_object() || json.is_array(), "{line}");
+        }
+    }
+    let all: Value = serde_json::from_str(&run(&lab, "--json show route").unwrap()).unwrap();
+    assert_eq!(all["routes"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn a_second_look_at_counters_shows_a_rate() {
+    let lab = Lab::start();
+    let client = Client::new(&lab.socket).unwrap();
+    let mut out = Vec::new();
+    let mut session = Session::new(&client, false, &mut out);
+    let words = split("show port stats up0").unwrap();
+    session.execute(&words).unwrap();
+    session.execute(&words).unwrap();
+    let printed = String::from_utf8(out).unwrap();
+    assert_eq!(printed.matches("Rx-pps: 0").count(), 1, "{printed}");
+}
+
+#[test]
+fn changes_and_actions_reach_the_backend() {
+    let lab = Lab::start();
+    assert_eq!(run(&lab, "guest add ct2 container").unwrap(), "");
+    assert_eq!(lab.fake.take_changes().len(), 1);
+    run(&lab, "start").unwrap();
+    assert_eq!(lab.fake.take(), [Request::Act(Action::Start)]);
+    run(&lab, "port stop all").unwrap();
+    let changes = lab.fake.take_changes();
+    assert!(matches!(changes.as_slice(), [Change::PortSet { .. }]), "{changes:?}");
+}
+
+#[test]
+fn the_target_of_a_static_mac_is_what_bears_its_name() {
+    let lab = Lab::start();
+    let target = |text: &str| {
+        let done = run(&lab, &format!("mac add lan0 02:00:00:00:00:09 {text}"));
+        done.map(|_| match lab.fake.take_changes().as_slice() {
+            [Change::MacAdd { to, .. }] => to.clone(),
+            other => panic!("{other:?}"),
+        })
+    };
+    let adapter =
+        MacTarget::Adapter { guest: "ct1".parse().unwrap(), adapter: "eth0".parse().unwrap() };
+    assert_eq!(target("ct1/eth0"), Ok(adapter.clone()));
+    assert_eq!(target("eth0"), Ok(adapter));
+    assert_eq!(target("up0"), Ok(MacTarget::Port("up0".parse().unwrap())));
+    assert_eq!(target("server"), Ok(MacTarget::Port("server".parse().unwrap())));
+    assert!(target("eth9").unwrap_err().contains("no port and no adapter eth9"));
+    assert!(target("UP").unwrap_err().contains("bad name"));
+}
+
+#[test]
+fn refusals_are_one_line_and_suggest_the_nearest_name() {
+    let lab = Lab::start();
+    let error = run(&lab, "guest add twice vm").unwrap_err();
+    assert_eq!(error, "guest twice is there already");
+    let error = run(&lab, "show guest ct2").unwrap_err();
+    assert!(error.contains("no ct2 here") && error.contains("did you mean \"ct1\""), "{error}");
+    let error = run(&lab, "show mac lam0").unwrap_err();
+    assert!(error.contains("did you mean \"lan0\""), "{error}");
+    let error = run(&lab, "show port stats up9").unwrap_err();
+    assert!(error.contains("did you mean \"up0\""), "{error}");
+    let error = run(&lab, "route del 10.0.0.0/8").unwrap_err();
+    assert_eq!(error, "no such route");
+}
+
+#[test]
+fn routes_of_a_file_are_added_and_every_bad_line_is_named() {
+    let lab = Lab::start();
+    let load = |text: &str| {
+        let file = lab.file("routes", text);
+        run(&lab, &format!("route load {}", file.display()))
+    };
+    let many: String = (0..25_000u32)
+        .map(|n| format!("10.{}.{}.0/24 via 192.0.2.254\n", n >> 8, n & 255))
+        .collect();
+    assert_eq!(load(&many).unwrap(), "25000 routes added\n");
+    let asked = lab.fake.take();
+    let sizes: Vec<usize> = asked
+        .iter()
+        .map(|request| match request {
+            Request::Change(changes) => changes.len(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(sizes, [10_000, 10_000, 5000]);
+
+    let error = load("10.0.0.0/8 via 1.2.3.4\nrubbish\n10.0.0.1/8 via 1.2.3.4\n").unwrap_err();
+    assert!(error.contains("nothing added: line 2: ") && error.contains("; line 3: "), "{error}");
+    assert!(lab.fake.take().is_empty());
+
+    let error =
+        load("10.0.0.0/8 dev up0\n198.51.100.66 dev up0\n10.0.0.0/9 dev up0\n").unwrap_err();
+    assert!(error.contains("2 of 3 routes added: line 2: route 198.51.100.66/32"), "{error}");
+    let error = run(&lab, "route load /no/such/file").unwrap_err();
+    assert!(error.contains("/no/such/file: No such file"), "{error}");
+    assert_eq!(load("# nothing\n").unwrap(), "0 routes added\n");
+}
+
+#[test]
+fn a_file_of_commands_stops_at_the_first_that_fails() {
+    let lab = Lab::start();
+    let source = |name: &str, text: &str| {
+        let file = lab.file(name, text);
+        run(&lab, &format!("source {}", file.display()))
+    };
+    let good = "# two guests\nguest add a vm\n\n  guest add b container # the second\n";
+    source("good", good).unwrap();
+    assert_eq!(lab.fake.take_changes().len(), 2);
+    let error = source("bad", "guest add a vm\nguest add b bird\nguest add c vm\n").unwrap_err();
+    assert!(error.contains("bad:2: unexpected \"bird\""), "{error}");
+    assert_eq!(lab.fake.take_changes().len(), 1);
+    source("quits", "quit\nguest add c vm\n").unwrap();
+    assert!(lab.fake.take_changes().is_empty());
+    let own = lab.dir.path().join("loop");
+    let error = source("loop", &format!("source {}\n", own.display())).unwrap_err();
+    assert!(error.contains("source each other"), "{error}");
+}
+
+#[test]
+fn completion_offers_words_and_names_that_are_there() {
+    let lab = Lab::start();
+    let client = Client::new(&lab.socket).unwrap();
+    let words = |line: &str| match candidates(&client, line) {
+        Candidates::Words(_, words) => words,
+        Candidates::Files => vec!["FILES".into()],
+    };
+    assert_eq!(words("gu"), ["guest"]);
+    assert_eq!(words("guest "), ["add", "del"]);
+    assert_eq!(words("guest del "), ["ct1"]);
+    assert!(words("guest add ").is_empty(), "a new guest has no name yet");
+    assert_eq!(words("guest add new "), ["container", "vm"]);
+    assert_eq!(words("adapter del ct1 "), ["eth0"]);
+    assert!(words("adapter del other ").is_empty());
+    assert!(words("adapter add ct1 ").is_empty());
+    assert_eq!(words("adapter set ct1 eth0 mode "), ["host-routed", "virtual-network"]);
+    let keys = words("adapter set ct1 eth0 mtu 1400 ");
+    assert!(keys.contains(&"mode".into()) && !keys.contains(&"mtu".into()), "{keys:?}");
+    assert_eq!(words("show port stats "), ["all", "up0"]);
+    assert_eq!(words("network set lan0 uplink "), ["up0"]);
+    assert_eq!(words("show mac l"), ["lan0"]);
+    assert_eq!(words("mac add lan0 02:00:00:00:00:09 "), ["ct1/eth0", "server", "up0"]);
+    assert_eq!(words("source "), ["FILES"]);
+    assert!(words("nonsense ").is_empty());
+    assert!(words("start ").is_empty());
+    assert_eq!(candidates(&client, "show gu"), Candidates::Words(5, vec!["guest".into()]));
+
+    let nobody = Client::new(&lab.dir.path().join("none")).unwrap();
+    assert_eq!(candidates(&nobody, "guest del "), Candidates::Words(10, vec![]));
+}
+
+#[test]
+fn nobody_listening_is_said_in_one_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("api.sock");
+    let client = Client::new(&path).unwrap();
+    let error = client.get("/v1/version").unwrap_err().to_string();
+    assert!(error.contains("no guestway answers on") && error.contains("guestway run"), "{error}");
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let error = client.get("/v1/version").unwrap_err().to_string();
+    assert!(error.contains("no guestway answers on"), "{error}");
+    let words = ["show".to_owned(), "version".to_owned()];
+    assert_eq!(super::run_ctl(&path, false, &words), ExitCode::FAILURE);
+}
+
+#[test]
+fn output_that_nobody_reads_is_no_fault() {
+    struct Closed;
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let lab = Lab::start();
+    let client = Client::new(&lab.socket).unwrap();
+    let mut out = Closed;
+    let mut session = Session::new(&client, false, &mut out);
+    let stopped = session.execute(&split("show version").unwrap());
+    assert!(matches!(stopped, Err(Stop::OutputClosed)));
+}
+
+#[test]
+fn one_word_holds_a_whole_command_and_quit_ends() {
+    let lab = Lab::start();
+    let client = Client::new(&lab.socket).unwrap();
+    let mut out = Vec::new();
+    let mut session = Session::new(&client, false, &mut out);
+    assert_eq!(session.execute(&[]).unwrap(), Flow::Continue);
+    assert_eq!(session.execute(&split("quit").unwrap()).unwrap(), Flow::Quit);
+    assert_eq!(super::run_ctl(&lab.socket, true, &["show version".to_owned()]), ExitCode::SUCCESS);
+}
