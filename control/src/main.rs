@@ -1,2 +1,53 @@
-//! The guestway binary.
-fn main() {}
+//! The guestway binary: `run`, `ctl`, `check`.
+
+use clap::Parser;
+use control::cli::args::{Args, Command};
+use control::config;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match Args::parse().command {
+        Command::Run { config, interactive, apply, eal } => run(config, interactive, apply, eal),
+        Command::Ctl { socket, json, words } => control::cli::run_ctl(&socket, json, &words),
+        Command::Check { config } => check(&config),
+    }
+}
+
+#[cfg(feature = "dpdk")]
+fn run(config: std::path::PathBuf, interactive: bool, apply: bool, eal: Vec<String>) -> ExitCode {
+    let options = control::appliance::RunOptions { config, interactive, apply, eal_args: eal };
+    match control::appliance::run(&options) {
+        Ok(never) => match never {},
+        Err(error) => fail(&error),
+    }
+}
+
+#[cfg(not(feature = "dpdk"))]
+fn run(_: std::path::PathBuf, _: bool, _: bool, _: Vec<String>) -> ExitCode {
+    fail(
+        &"this guestway was built without DPDK and can't forward; build it with the feature `dpdk`",
+    )
+}
+
+fn check(file: &Path) -> ExitCode {
+    match config::load(file) {
+        Ok(_) => {
+            // With standard output closed there is nobody left to tell.
+            let _ = writeln!(io::stdout(), "{}: good", file.display());
+            ExitCode::SUCCESS
+        }
+        Err(errors) => {
+            for error in errors {
+                let _ = writeln!(io::stderr(), "{error}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn fail(error: &dyn std::fmt::Display) -> ExitCode {
+    let _ = writeln!(io::stderr(), "guestway: {error}");
+    ExitCode::FAILURE
+}

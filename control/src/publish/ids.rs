@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Hands out the lowest free number below a limit.
-pub struct Ids {
+pub(super) struct Ids {
     qsbr: Arc<Qsbr>,
     limit: u32,
     next: u32,
@@ -15,12 +15,12 @@ pub struct Ids {
 
 impl Ids {
     /// Numbers 0 to `limit - 1`.
-    pub fn new(qsbr: Arc<Qsbr>, limit: u32) -> Self {
+    pub(super) fn new(qsbr: Arc<Qsbr>, limit: u32) -> Self {
         Self { qsbr, limit, next: 0, free: BTreeSet::new(), limbo: Limbo::new() }
     }
 
     /// A free number, or `None` when all are in use.
-    pub fn take(&mut self) -> Option<u32> {
+    pub(super) fn take(&mut self) -> Option<u32> {
         self.reclaim();
         if let Some(id) = self.free.pop_first() {
             return Some(id);
@@ -33,17 +33,17 @@ impl Ids {
     }
 
     /// How many can still be taken, those on their way back not counted.
-    pub fn left(&self) -> usize {
+    pub(super) fn left(&self) -> usize {
         (self.limit - self.next) as usize + self.free.len()
     }
 
     /// Gives a number back.
-    pub fn release(&mut self, id: u32) {
+    pub(super) fn release(&mut self, id: u32) {
         self.limbo.retire(&self.qsbr, id);
     }
 
     /// Makes numbers free whose grace period is over.
-    pub fn reclaim(&mut self) {
+    pub(super) fn reclaim(&mut self) {
         self.free.extend(self.limbo.collect(&self.qsbr));
     }
 }

@@ -15,6 +15,7 @@ mod rib;
 mod route;
 mod workers;
 
+pub use adapter::port_label;
 pub use network::{Learned, MacOwner};
 pub use port_queues::Assignment;
 pub use rib::{Entry, Prefix, Rib, Source};

@@ -6,7 +6,6 @@
 use super::port_queues::Assignment;
 use crossbeam::queue::ArrayQueue;
 use dataplane::counters::Counters;
-use dataplane::frame::Frame;
 use dataplane::ids::{NetworkId, PortId};
 use dataplane::io::Io;
 use dataplane::pipeline::{TxPort, TxRoute};
@@ -342,9 +341,4 @@ impl<I: Io> Workers<I> {
     pub fn collect(&mut self) {
         self.ends.iter_mut().for_each(WorkerEnd::collect);
     }
-}
-
-/// Bytes of an injected frame, for its pool's sake a named type.
-pub fn fill<F: Frame>(mut frame: F, bytes: &[u8]) -> Option<F> {
-    frame.append(bytes).then_some(frame)
 }

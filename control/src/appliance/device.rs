@@ -1,0 +1,420 @@
+//! Devices: from a port specification to open queues, and the kernel's end of a tap.
+
+use super::Appliance;
+use crate::api::backend::{Refusal, RefusalKind};
+use crate::api::view::PortLabel;
+use crate::kernel::{self, InterfaceSetup, Place};
+use crate::model::{Mode, Namespace, PortSpec, TapSpec};
+use crate::publish::{Assignment, PortFacts, Returned, Role};
+use crate::registry::{Adapter, DEFAULT_GATEWAY, Port as NamedPort, ServerPort};
+use dataplane::dpdk::ethdev::{self, next_vdev_name};
+use dataplane::dpdk::{AttachSpec, DpdkIo, EthPort, Netns, Rx, Tx};
+use dataplane::wire::ethernet::MacAddr;
+use ipnet::{IpNet, Ipv4Net};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+/// A device that is attached, and what control does with it beside its queues.
+pub(super) struct Device {
+    /// The driver's side.
+    pub(super) port: EthPort,
+    /// As the operator wrote it.
+    pub(super) spec: PortSpec,
+    /// Namespace in which its tap was born.
+    pub(super) netns: Option<Netns>,
+    /// Its kernel interface, where it has one.
+    pub(super) interface: Option<String>,
+    /// Queues while the port is stopped.
+    pub(super) paused: Option<Returned<DpdkIo>>,
+    /// Link as last seen.
+    pub(super) is_up: Option<bool>,
+    /// Ours to delete with the port: a tap that outlives the process.
+    pub(super) is_persistent: bool,
+}
+
+/// A device just opened, not yet a port.
+pub(super) struct Opened {
+    pub(super) device: Device,
+    pub(super) facts: PortFacts,
+    rx: Vec<Rx>,
+    tx: Vec<Tx>,
+    /// Worker cores that the operator chose for its queues.
+    workers: Vec<Option<usize>>,
+}
+
+/// What to open, whichever noun it comes from.
+pub(super) struct Wanted<'a> {
+    label: PortLabel,
+    spec: &'a PortSpec,
+    netns: Option<&'a str>,
+    role: Role,
+    own_mac: Option<MacAddr>,
+    peer_mac: Option<MacAddr>,
+    mtu: u16,
+    queues: u16,
+    workers: Vec<Option<usize>>,
+}
+
+impl<'a> Wanted<'a> {
+    /// An adapter's own port; `None` for one on a shared port.
+    pub(super) fn adapter(adapter: &'a Adapter) -> Option<Self> {
+        adapter.shared_port().is_none().then(|| Self {
+            label: crate::publish::port_label(adapter),
+            spec: &adapter.spec,
+            netns: None,
+            role: Role::Guest,
+            own_mac: Some(adapter.host_mac),
+            peer_mac: Some(adapter.mac),
+            mtu: adapter.mtu,
+            queues: 1,
+            workers: Vec::new(),
+        })
+    }
+
+    /// The server's port on a network.
+    pub(super) fn server(server: &'a ServerPort, gateway_mac: MacAddr) -> Self {
+        Self {
+            label: PortLabel::Server(server.network.clone()),
+            spec: &server.spec,
+            netns: None,
+            role: Role::NetworkServer,
+            own_mac: Some(gateway_mac),
+            peer_mac: Some(server.mac),
+            mtu: server.mtu,
+            queues: 1,
+            workers: Vec::new(),
+        }
+    }
+
+    /// A named port.
+    pub(super) fn named(port: &'a NamedPort, gateway_mac: MacAddr) -> Self {
+        use crate::model::PortRole;
+        let (role, own_mac, peer_mac) = match port.role {
+            PortRole::Uplink if port.spec.is_tap() => {
+                // A tap's device MAC is the far side's; ours is made from the appliance's own.
+                let own = port.mac.unwrap_or_else(|| tap_uplink_mac(gateway_mac, &port.name));
+                (Role::Uplink, Some(own), None)
+            }
+            PortRole::Uplink => (Role::Uplink, port.mac, None),
+            PortRole::Host => (Role::Host, Some(gateway_mac), port.mac),
+            PortRole::Shared => (Role::Shared, Some(gateway_mac), port.mac),
+        };
+        Self {
+            label: PortLabel::Named(port.name.clone()),
+            spec: &port.spec,
+            netns: port.netns.as_deref(),
+            role,
+            own_mac,
+            peer_mac,
+            mtu: port.mtu,
+            queues: port.queues,
+            workers: port.workers.clone(),
+        }
+    }
+}
+
+/// One MAC per uplink, so that two tap uplinks on one LAN differ.
+fn tap_uplink_mac(gateway_mac: MacAddr, name: &crate::model::Name) -> MacAddr {
+    let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    let hash = name.as_str().bytes().fold(0xcbf2_9ce4_8422_2325, fold) | 1;
+    MacAddr::from_u64(gateway_mac.to_u64() ^ (hash & 0x00ff_ffff))
+}
+
+fn refuse(message: impl Into<String>) -> Refusal {
+    Refusal::new(RefusalKind::Conflict, message)
+}
+
+impl Appliance {
+    /// Opens a device. Nobody polls it yet.
+    pub(super) fn open(&mut self, wanted: Wanted<'_>) -> Result<Opened, Refusal> {
+        let workers = u16::try_from(self.publisher.workers.count()).unwrap_or(1);
+        let netns = namespace(wanted.spec, wanted.netns);
+        let (device, interface, is_persistent) = device_string(wanted.spec)?;
+        let is_tap = wanted.spec.is_tap();
+        if let (Some(name), Some(place)) = (&interface, &netns) {
+            if !kernel::place_exists(&place_of(place)) {
+                return Err(refuse(format!(
+                    "{}: {place} is not there ({}); create it first, or leave it out",
+                    wanted.label,
+                    place.path().display()
+                )));
+            }
+            let _ = name;
+        }
+        let spec = AttachSpec {
+            netns: netns.clone(),
+            rx_queues: wanted.queues,
+            tx_queues: if is_tap { wanted.queues } else { workers.max(wanted.queues) },
+            mtu: wanted.mtu,
+            mac: if is_tap {
+                wanted.peer_mac
+            } else {
+                wanted.own_mac.filter(|_| wanted.role == Role::Uplink && is_nic(wanted.spec))
+            },
+            ..AttachSpec::new(&device, self.pool.clone())
+        };
+        let attached = match ethdev::attach(self.eal, &spec) {
+            // Not every device has a transmit queue for each worker; one is enough.
+            Err(ethdev::PortError::Queues { .. }) if spec.tx_queues > 1 => {
+                ethdev::attach(self.eal, &AttachSpec { tx_queues: 1, ..spec })
+            }
+            result => result,
+        };
+        let (port, rx, tx) =
+            attached.map_err(|error| refuse(format!("{}: {error}", wanted.label)))?;
+        let device_mac = port.mac().unwrap_or(MacAddr::ZERO);
+        let facts = PortFacts {
+            role: wanted.role,
+            own_mac: wanted.own_mac.unwrap_or(device_mac),
+            peer_mac: wanted.peer_mac.unwrap_or(if is_tap { device_mac } else { MacAddr::ZERO }),
+            mtu: wanted.mtu,
+        };
+        let device = Device {
+            interface: interface.or_else(|| port.kernel_interface()),
+            port,
+            spec: wanted.spec.clone(),
+            netns,
+            paused: None,
+            is_up: None,
+            is_persistent,
+        };
+        Ok(Opened { device, facts, rx, tx, workers: wanted.workers })
+    }
+
+    /// Closes a device that did not become a port.
+    pub(super) fn discard(&mut self, label: &PortLabel, opened: Opened) {
+        let Opened { device, rx, tx, .. } = opened;
+        self.detach(label, device, Returned { rx: numbered(rx), tx }, true);
+    }
+
+    /// Hands an open device to the workers.
+    pub(super) fn install(&mut self, label: &PortLabel, opened: Opened) -> Result<(), Refusal> {
+        let Opened { mut device, facts, rx, tx, workers } = opened;
+        let queues = u16::try_from(rx.len()).unwrap_or(1);
+        let assignment = self.assign(queues, &workers);
+        let is_uplink = facts.role == Role::Uplink;
+        if is_uplink {
+            // Broadcasts and the LAN's multicasts; unicast of others only while a network wants it.
+            let _ = device.port.set_all_multicast(true);
+        }
+        self.devices.insert(label.clone(), device);
+        self.failed.remove(label);
+        let opened = self.publisher.open_port(label.clone(), facts, rx, tx, assignment);
+        let id = opened.map_err(|e| Refusal::new(RefusalKind::Internal, e.to_string()))?;
+        self.cleared_ports.insert(id, self.raw_port_counts(id));
+        Ok(())
+    }
+
+    /// A port leaves: its queues come back, its device ends, and its tap with it where that is ours.
+    pub(super) fn remove_port(&mut self, label: &PortLabel, delete_tap: bool) {
+        let returned = self.publisher.close_port(label);
+        let Some(mut device) = self.devices.remove(label) else { return };
+        match (returned, device.paused.take()) {
+            (Ok(mut queues), paused) => {
+                if let Some(paused) = paused {
+                    queues.rx.extend(paused.rx);
+                    queues.tx.extend(paused.tx);
+                }
+                self.detach(label, device, queues, delete_tap);
+            }
+            (Err(error), _) => self.event(&format!("port {label}: {error}")),
+        }
+    }
+
+    fn detach(
+        &mut self,
+        label: &PortLabel,
+        device: Device,
+        queues: Returned<DpdkIo>,
+        delete_tap: bool,
+    ) {
+        let Device { port, interface, netns, is_persistent, .. } = device;
+        let rx = queues.rx.into_iter().map(|(_, rx)| rx).collect();
+        if let Err(error) = port.detach(rx, queues.tx) {
+            self.event(&format!("port {label}: {error}"));
+        }
+        if let (Some(name), true) = (interface, is_persistent && delete_tap) {
+            let place = netns.as_ref().map_or(Place::Here, place_of);
+            if let Err(error) = kernel::delete(&place, &name) {
+                self.event(&format!("port {label}: {error}"));
+            }
+        }
+    }
+
+    /// Which worker polls what: the operator's choice, else the least loaded.
+    pub(super) fn assign(&self, queues: u16, cores: &[Option<usize>]) -> Assignment {
+        let workers = &self.publisher.workers;
+        let first = workers.least_loaded();
+        let mut assignment = Assignment::spread(queues, first, workers.count());
+        for (queue, core) in cores.iter().enumerate() {
+            let chosen = core.and_then(|core| workers.on_core(core));
+            if let (Some(slot), Some(worker)) = (assignment.rx.get_mut(queue), chosen) {
+                *slot = worker;
+            }
+        }
+        if let Some(worker) = assignment.rx.first() {
+            assignment.owner = *worker;
+        }
+        assignment
+    }
+
+    /// Sets up the guest's end of an adapter's tap: MAC, MTU, and addresses and default route where
+    /// it is host-routed (in a network they are the guest's own business, unless registered).
+    pub(super) fn configure_adapter(&self, adapter: &Adapter) -> Result<(), Refusal> {
+        let PortSpec::Tap(tap) = &adapter.spec else { return Ok(()) };
+        let Some(device) = self.devices.get(&crate::publish::port_label(adapter)) else {
+            return Ok(());
+        };
+        let Some(interface) = &device.interface else { return Ok(()) };
+        let is_routed = adapter.mode == Mode::HostRouted;
+        // Without a namespace the interface is in ours; the operator will move it to the guest.
+        let is_ours_to_address = tap.configure && device.netns.is_some();
+        let gateways = adapter.gateways.iter().filter_map(ipv4_of);
+        let gateway = gateways.filter(|_| is_routed || !adapter.addresses.is_empty()).next();
+        let addresses = adapter.addresses.iter().filter_map(|net| guest_address(*net, is_routed));
+        self.configure(&InterfaceSetup {
+            place: device.netns.as_ref().map_or(Place::Here, place_of),
+            interface: interface.clone(),
+            alternative_name: device.netns.as_ref().and(tap.alternative_name()).map(str::to_owned),
+            mac: Some(adapter.mac),
+            mtu: Some(adapter.mtu),
+            addresses: addresses.filter(|_| is_ours_to_address).collect(),
+            gateway: gateway.filter(|_| is_ours_to_address),
+            static_neighbor: None,
+            up: tap.configure,
+        })
+    }
+
+    /// Sets up the server's end of its port on a network.
+    pub(super) fn configure_server(&self, server: &ServerPort) -> Result<(), Refusal> {
+        let Some(device) = self.devices.get(&PortLabel::Server(server.network.clone())) else {
+            return Ok(());
+        };
+        let Some(interface) = device.interface.clone().filter(|_| server.spec.is_tap()) else {
+            return Ok(());
+        };
+        if matches!(&server.spec, PortSpec::Tap(tap) if !tap.configure) {
+            return Ok(());
+        }
+        self.configure(&InterfaceSetup {
+            place: device.netns.as_ref().map_or(Place::Here, place_of),
+            interface,
+            alternative_name: None,
+            mac: Some(server.mac),
+            mtu: Some(server.mtu),
+            addresses: server.addresses.clone(),
+            gateway: None,
+            static_neighbor: None,
+            up: true,
+        })
+    }
+
+    /// Sets up the kernel's end of a named port: of the host port with the uplinks' addresses and
+    /// the server's default route, of a shared port with its default route; an uplink's is the LAN's.
+    pub(super) fn configure_named(&self, port: &NamedPort) -> Result<(), Refusal> {
+        use crate::model::PortRole;
+        let Some(device) = self.devices.get(&PortLabel::Named(port.name.clone())) else {
+            return Ok(());
+        };
+        let is_wanted = port.configure && port.spec.is_tap() && port.role != PortRole::Uplink;
+        let Some(interface) = device.interface.clone().filter(|_| is_wanted) else {
+            return Ok(());
+        };
+        let uplinks = self.registry.uplinks().flat_map(|uplink| uplink.addresses.iter());
+        let addresses = uplinks.filter_map(|net| guest_address(IpNet::from(net.addr()), true));
+        let is_host = port.role == PortRole::Host;
+        let gateway = ipv4_of(&DEFAULT_GATEWAY);
+        let own_mac = self.registry.gateway_mac();
+        self.configure(&InterfaceSetup {
+            place: device.netns.as_ref().map_or(Place::Here, place_of),
+            interface,
+            alternative_name: None,
+            mac: port.mac,
+            mtu: Some(port.mtu),
+            addresses: addresses.filter(|_| is_host).collect(),
+            gateway,
+            // A shared port's kernel routes for others and has no address to ask with.
+            static_neighbor: gateway.filter(|_| !is_host).map(|gateway| (gateway, own_mac)),
+            up: true,
+        })
+    }
+
+    fn configure(&self, setup: &InterfaceSetup) -> Result<(), Refusal> {
+        kernel::configure(setup).map_err(|error| refuse(error.to_string()))
+    }
+}
+
+fn numbered(rx: Vec<Rx>) -> Vec<(u16, Rx)> {
+    (0..).zip(rx).collect()
+}
+
+fn ipv4_of(address: &IpAddr) -> Option<Ipv4Addr> {
+    match address {
+        IpAddr::V4(address) => Some(*address),
+        IpAddr::V6(_) => None,
+    }
+}
+
+/// What a guest's interface gets: its address, alone where it is host-routed.
+fn guest_address(net: IpNet, is_routed: bool) -> Option<IpNet> {
+    match net {
+        IpNet::V4(net) if is_routed && net.prefix_len() == 32 => Some(IpNet::V4(net)),
+        // A whole prefix routed to a guest is its own to use.
+        IpNet::V4(_) if is_routed => None,
+        IpNet::V4(net) => Ipv4Net::new(net.addr(), net.prefix_len()).ok().map(IpNet::V4),
+        IpNet::V6(_) => None,
+    }
+}
+
+fn is_nic(spec: &PortSpec) -> bool {
+    matches!(spec, PortSpec::Pci { .. })
+}
+
+fn namespace(spec: &PortSpec, netns: Option<&str>) -> Option<Netns> {
+    match spec {
+        PortSpec::Tap(TapSpec { namespace: Some(Namespace::Named(name)), .. }) => {
+            Some(Netns::Name(name.clone()))
+        }
+        PortSpec::Tap(TapSpec { namespace: Some(Namespace::Pid(pid)), .. }) => {
+            Some(Netns::Pid(*pid))
+        }
+        _ => netns.map(|name| match name.starts_with('/') {
+            true => Netns::Path(PathBuf::from(name)),
+            false => Netns::Name(name.to_owned()),
+        }),
+    }
+}
+
+pub(super) fn place_of(netns: &Netns) -> Place {
+    match netns {
+        Netns::Name(name) => Place::Name(name.clone()),
+        Netns::Path(path) => Place::Path(path.clone()),
+        Netns::Pid(pid) => Place::Pid(*pid),
+    }
+}
+
+/// The device as DPDK takes it, its kernel interface if we know its name, and whether it outlives us.
+fn device_string(spec: &PortSpec) -> Result<(String, Option<String>, bool), Refusal> {
+    match spec {
+        PortSpec::Tap(tap) => {
+            let name = tap.interface_name();
+            let device = format!("{},iface={name},persist", next_vdev_name("net_tap"));
+            Ok((device, Some(name.to_owned()), true))
+        }
+        PortSpec::Vdev(vdev) => {
+            let interface = vdev.arg("iface").filter(|_| vdev.name.starts_with("net_tap"));
+            Ok((spec.to_string(), interface.map(str::to_owned), false))
+        }
+        PortSpec::Pci { .. } => Ok((spec.to_string(), None, false)),
+        PortSpec::VirtioUser { path } => {
+            Ok((format!("{},path={path}", next_vdev_name("net_virtio_user")), None, false))
+        }
+        PortSpec::VhostUser(_) => Err(Refusal::new(
+            RefusalKind::Invalid,
+            format!("port {spec}: vhost-user is not in this version; use `tap,iface=NAME`"),
+        )),
+        PortSpec::Shared(port) => {
+            Err(Refusal::new(RefusalKind::Internal, format!("shared port {port} has no device")))
+        }
+    }
+}

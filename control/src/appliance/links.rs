@@ -1,0 +1,135 @@
+//! What changes by itself: links, devices that go away, devices that come back.
+
+use super::Appliance;
+use crate::api::view::PortLabel;
+use crate::registry::{Adapter, Port, ServerPort};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What a port label stands for in the registry.
+enum Noun {
+    Adapter(Arc<Adapter>),
+    Server(Arc<ServerPort>),
+    Named(Arc<Port>),
+}
+
+impl Appliance {
+    /// Looks at every device once: lost ones are taken out, link changes are told and acted on.
+    pub(super) fn look_at_links(&mut self) {
+        let labels: Vec<PortLabel> = self.devices.keys().cloned().collect();
+        for label in labels {
+            let Some(device) = self.devices.get_mut(&label) else { continue };
+            if device.port.is_lost() {
+                self.lose(&label);
+                continue;
+            }
+            if device.interface.is_some() && device.port.kernel_interface().is_none() {
+                // Moved to a namespace where we can't see its carrier.
+                device.is_up = None;
+                continue;
+            }
+            let is_up = device.port.link().map(|link| link.up).unwrap_or(false);
+            let before = device.is_up.replace(is_up);
+            if before != Some(is_up) {
+                self.link_changed(&label, before, is_up);
+            }
+        }
+    }
+
+    fn link_changed(&mut self, label: &PortLabel, before: Option<bool>, is_up: bool) {
+        if before.is_some() {
+            self.event(&format!("port {label}: link {}", if is_up { "up" } else { "down" }));
+        }
+        if is_up && before == Some(false) {
+            self.announce_port(label);
+        }
+    }
+
+    /// A device went away while it was in use: its port closes, everything else goes on, and it is
+    /// tried again until it is back or deregistered.
+    fn lose(&mut self, label: &PortLabel) {
+        let problem = "its device has gone away";
+        self.event(&format!("port {label}: {problem}; trying again until it is back"));
+        match self.noun(label) {
+            Some(Noun::Adapter(adapter)) => {
+                self.claim_adapter(Some(&adapter), None, false);
+                if let Err(error) = self.publisher.adapter_down(&adapter.key()) {
+                    self.event(&error.to_string());
+                }
+            }
+            Some(Noun::Server(server)) => {
+                if let Err(error) = self.publisher.server_down(&server) {
+                    self.event(&error.to_string());
+                }
+            }
+            Some(Noun::Named(port)) => {
+                if let Err(refusal) = self.port_withdraw(&port) {
+                    self.event(&refusal.message);
+                }
+            }
+            None => {}
+        }
+        self.remove_port(label, false);
+        self.failed.insert(label.clone(), problem.to_owned());
+    }
+
+    /// Tries one failed device again, in turn.
+    pub(super) fn retry_failed(&mut self) {
+        let after = self.retried.take();
+        let is_behind = |label: &&PortLabel| after.as_ref().is_none_or(|last| *label > last);
+        let next =
+            self.failed.keys().find(is_behind).or_else(|| self.failed.keys().next()).cloned();
+        let Some(label) = next else { return };
+        let before = self.failed.remove(&label).unwrap_or_default();
+        self.retried = Some(label.clone());
+        let mut staged = BTreeMap::new();
+        let result = match self.noun(&label) {
+            Some(Noun::Adapter(adapter)) => self.adapter_in(&adapter, &mut staged),
+            Some(Noun::Server(server)) => self.server_in(&server, &mut staged),
+            Some(Noun::Named(port)) => self.port_in(&port, &mut staged),
+            None => return,
+        };
+        match result {
+            Ok(()) => {
+                self.event(&format!("port {label}: open"));
+                if let Err(error) = self.publisher.finish() {
+                    self.event(&error.to_string());
+                }
+                self.follow_promiscuous();
+            }
+            Err(refusal) => {
+                if refusal.message != before {
+                    self.event(&refusal.message);
+                }
+                self.failed.insert(label, refusal.message);
+            }
+        }
+    }
+
+    /// A NIC takes every frame only while a network hangs on it.
+    pub(super) fn follow_promiscuous(&mut self) {
+        let uplinks: Vec<_> = self.registry.uplinks().map(|port| port.name.clone()).collect();
+        for name in uplinks {
+            let wanted = self.publisher.wants_promiscuous(&name);
+            let Some(device) = self.devices.get_mut(&PortLabel::Named(name.clone())) else {
+                continue;
+            };
+            // A tap sees every frame anyway, and its kernel end is not ours to change.
+            if device.port.driver() != "net_tap" && device.port.is_promiscuous() != wanted {
+                if let Err(error) = device.port.set_promiscuous(wanted) {
+                    self.event(&format!("port {name}: {error}"));
+                }
+            }
+        }
+    }
+
+    fn noun(&self, label: &PortLabel) -> Option<Noun> {
+        match label {
+            PortLabel::Named(name) => self.registry.port(name).cloned().map(Noun::Named),
+            PortLabel::Server(network) => self.registry.server(network).cloned().map(Noun::Server),
+            PortLabel::Adapter(label) => {
+                self.registry.adapter(&label.guest, &label.adapter).cloned().map(Noun::Adapter)
+            }
+        }
+    }
+}

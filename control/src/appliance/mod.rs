@@ -1,0 +1,219 @@
+//! The running program: everything that control's one thread owns, and its loop.
+//!
+//! Requests come from the API, frames from the workers (ARP, packets without a next hop), time from
+//! the clock. All three end here, one after another, so nothing below needs a lock. What is decided
+//! goes out as registry changes, table writes, records and injected frames.
+
+mod arp;
+mod change;
+mod device;
+mod links;
+mod neighbors;
+mod show;
+mod start;
+
+pub use start::{RunOptions, StartError, run};
+
+use crate::api::backend::{Action, Answer, Refusal, RefusalKind, Request, Requests};
+use crate::api::view::PortLabel;
+use crate::config::Config;
+use crate::neighbor::{AddressClaims, NeighborCache};
+use crate::publish::Publisher;
+use crate::registry::Registry;
+use crate::snapshot::Store;
+use arp::Held;
+use dataplane::counters::{AdapterCounts, Counters, PortCounts};
+use dataplane::dpdk::{DpdkIo, Eal, Pool};
+use dataplane::ids::{AdapterId, PortId};
+use device::Device;
+use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Frames taken from the workers before requests are looked at again.
+const PUNTS_PER_TURN: usize = 256;
+/// Longest sleep while nothing happens: what a first ARP answer may be late by.
+const IDLE: Duration = Duration::from_micros(500);
+/// Between two looks at links, failed devices and ages.
+const CHORES: Duration = Duration::from_millis(500);
+
+/// What control's thread owns.
+pub struct Appliance {
+    eal: Eal,
+    pool: Pool,
+    config: Config,
+    registry: Registry,
+    store: Store,
+    publisher: Publisher<DpdkIo>,
+    devices: BTreeMap<PortLabel, Device>,
+    /// Ports whose device could not be opened or went away, and why; tried again now and then.
+    failed: BTreeMap<PortLabel, String>,
+    neighbors: NeighborCache<Held>,
+    claims: AddressClaims,
+    /// Control's own counters: what it gives up on.
+    counters: Arc<Counters>,
+    /// What `clear` and the reuse of a number take off.
+    cleared_ports: HashMap<PortId, PortCounts>,
+    cleared_adapters: HashMap<AdapterId, AdapterCounts>,
+    is_forwarding: bool,
+    started: Instant,
+    should_end: Arc<AtomicBool>,
+    punt_turn: usize,
+    chores_due: Instant,
+    /// Until the registered state is in force: what it holds was up before, so it is not probed.
+    is_starting: bool,
+    /// When each address in use elsewhere was last told of.
+    conflicts_told: HashMap<Ipv4Addr, u64>,
+    /// Failed port that was tried last; the next one's turn comes first.
+    retried: Option<PortLabel>,
+}
+
+impl Appliance {
+    /// Runs until SIGTERM, SIGINT or a request to shut down.
+    fn serve(&mut self, requests: &Requests) {
+        while !self.should_end.load(Ordering::Relaxed) {
+            let mut is_busy = false;
+            while let Some((request, responder)) = requests.try_next() {
+                responder.answer(self.answer(request));
+                is_busy = true;
+            }
+            is_busy |= self.take_punts(PUNTS_PER_TURN);
+            self.tick();
+            if !is_busy {
+                if let Some((request, responder)) = requests.next_within(IDLE) {
+                    responder.answer(self.answer(request));
+                }
+            }
+        }
+    }
+
+    /// What time brings: ARP's timers each turn, everything slower now and then.
+    fn tick(&mut self) {
+        self.tick_neighbors();
+        let now = Instant::now();
+        if now < self.chores_due {
+            return;
+        }
+        self.chores_due = now + CHORES;
+        self.publisher.age_macs(self.now_s());
+        self.publisher.reclaim();
+        self.look_at_links();
+        self.retry_failed();
+    }
+
+    fn answer(&mut self, request: Request) -> Result<Answer, Refusal> {
+        match request {
+            Request::Change(changes) => self.change(&changes).map(|()| Answer::Done),
+            Request::Show(show) => self.show(show),
+            Request::Act(action) => self.act(action).map(|()| Answer::Done),
+        }
+    }
+
+    fn act(&mut self, action: Action) -> Result<(), Refusal> {
+        match action {
+            Action::Start => self.set_forwarding(true),
+            Action::Stop => self.set_forwarding(false),
+            Action::ClearStats(port) => self.clear_stats(port.as_ref()),
+            Action::NeighborFlush(ip) => {
+                self.flush_neighbors(ip);
+                Ok(())
+            }
+            Action::MacFlush(network) => {
+                if self.registry.network(&network).is_none() {
+                    let message = format!("no network {network}; see `show network all`");
+                    return Err(Refusal::new(RefusalKind::NotFound, message));
+                }
+                self.publisher.mac_flush(&network);
+                Ok(())
+            }
+            Action::Shutdown => {
+                self.should_end.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+        }
+    }
+
+    fn set_forwarding(&mut self, is_forwarding: bool) -> Result<(), Refusal> {
+        let set = self.publisher.workers.set_forwarding(is_forwarding);
+        let settled = set.and_then(|()| self.publisher.workers.settle());
+        settled.map_err(|silent| Refusal::new(RefusalKind::Internal, silent.to_string()))?;
+        self.is_forwarding = is_forwarding;
+        Ok(())
+    }
+
+    fn clear_stats(&mut self, port: Option<&PortLabel>) -> Result<(), Refusal> {
+        let ports: Vec<(PortLabel, PortId)> =
+            self.publisher.ports().map(|(label, entry)| (label.clone(), entry.id)).collect();
+        let chosen: Vec<_> =
+            ports.into_iter().filter(|(label, _)| port.is_none_or(|one| one == label)).collect();
+        if let (Some(label), true) = (port, chosen.is_empty()) {
+            let message = format!("no port {label}; see `show port info all`");
+            return Err(Refusal::new(RefusalKind::NotFound, message));
+        }
+        for (label, id) in chosen {
+            self.cleared_ports.insert(id, self.raw_port_counts(id));
+            let on_it: Vec<AdapterId> = self.adapters_on(&label).collect();
+            for adapter in on_it {
+                self.cleared_adapters.insert(adapter, self.raw_adapter_counts(adapter));
+            }
+        }
+        Ok(())
+    }
+
+    /// The numbers of the adapters on a port.
+    fn adapters_on<'a>(&'a self, label: &'a PortLabel) -> impl Iterator<Item = AdapterId> + 'a {
+        let on = move |adapter: &&Arc<crate::registry::Adapter>| {
+            crate::publish::port_label(adapter) == *label
+        };
+        self.registry.adapters().filter(on).filter_map(|a| self.publisher.adapter_id(&a.key()))
+    }
+
+    /// Counters of all writers, summed, since the program's start.
+    fn raw_port_counts(&self, port: PortId) -> PortCounts {
+        let mut sum = self.counters.port(port);
+        self.publisher.workers.ends().iter().for_each(|end| sum.add(&end.counters.port(port)));
+        sum
+    }
+
+    fn raw_adapter_counts(&self, adapter: AdapterId) -> AdapterCounts {
+        let mut sum = self.counters.adapter(adapter);
+        let ends = self.publisher.workers.ends();
+        ends.iter().for_each(|end| sum.add(&end.counters.adapter(adapter)));
+        sum
+    }
+
+    /// Counters since the last `clear`.
+    fn port_counts(&self, port: PortId) -> PortCounts {
+        let mut counts = self.raw_port_counts(port);
+        if let Some(baseline) = self.cleared_ports.get(&port) {
+            counts.subtract(baseline);
+        }
+        counts
+    }
+
+    fn adapter_counts(&self, adapter: AdapterId) -> AdapterCounts {
+        let mut counts = self.raw_adapter_counts(adapter);
+        if let Some(baseline) = self.cleared_adapters.get(&adapter) {
+            counts.subtract(baseline);
+        }
+        counts
+    }
+
+    /// Milliseconds since the start: the clock of ARP's state machines.
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Seconds on the workers' clock: the clock of MAC ages.
+    fn now_s(&self) -> u32 {
+        u32::try_from(start::worker_clock_ns() / 1_000_000_000).unwrap_or(u32::MAX)
+    }
+
+    /// Tells the operator what happened, on standard error, where a service's journal finds it.
+    #[allow(clippy::print_stderr, reason = "the log of a program in the foreground")]
+    fn event(&self, text: &str) {
+        eprintln!("guestway: {text}");
+    }
+}

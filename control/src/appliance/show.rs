@@ -1,0 +1,47 @@
+//! Answers to `show`: what is wanted, from the registry; what is in force, from the publisher; what is
+//! counted, from the workers.
+
+mod guest;
+mod network;
+mod port;
+mod program;
+mod route;
+
+use super::Appliance;
+use crate::api::backend::{Answer, Refusal, RefusalKind, Show};
+use crate::api::view::DropCounts;
+use dataplane::counters::DropReason;
+use std::fmt::Display;
+
+impl Appliance {
+    pub(super) fn show(&mut self, show: Show) -> Result<Answer, Refusal> {
+        Ok(match show {
+            Show::Version => Answer::Version(self.version()),
+            Show::Guests(name) => Answer::Guests(self.guests(name.as_ref())?),
+            Show::Networks(name) => Answer::Networks(self.networks(name.as_ref())?),
+            Show::PortInfo(port) => Answer::PortInfo(self.port_info(port.as_ref())?),
+            Show::PortStats(port) => Answer::PortStats(self.port_stats(port.as_ref())?),
+            Show::PortXstats(port) => Answer::PortXstats(self.port_xstats(port.as_ref())?),
+            Show::Routes { after, limit } => Answer::Routes(self.routes(after, limit)),
+            Show::RouteTo(ip) => Answer::RouteDecision(Box::new(self.route_to(ip)?)),
+            Show::Neighbors => Answer::Neighbors(self.neighbor_views()),
+            Show::Macs(network) => Answer::Macs(self.macs(&network)?),
+            Show::Workers => Answer::Workers(self.worker_views()?),
+            Show::Drops(guest) => Answer::Drops(self.drops(guest.as_ref())?),
+            Show::Config => Answer::ConfigText(self.config_text()),
+            Show::ConfigDiff => Answer::ConfigDiff(self.config_diff()?),
+            Show::Classes(name) => Answer::Classes(self.classes(name.as_ref())?),
+        })
+    }
+}
+
+/// What is asked for by a name that is not there.
+fn absent(what: &str, name: impl Display, list: &str) -> Refusal {
+    Refusal::new(RefusalKind::NotFound, format!("no {what} {name}; see `{list}`"))
+}
+
+/// Drops by reason, zeros left out.
+fn drop_counts(of: impl Fn(DropReason) -> u64) -> DropCounts {
+    let counts = DropReason::ALL.into_iter().map(|reason| (reason.name().to_owned(), of(reason)));
+    counts.filter(|(_, count)| *count > 0).collect()
+}

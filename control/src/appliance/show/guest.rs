@@ -1,0 +1,116 @@
+//! Guests and their adapters.
+
+use super::{absent, drop_counts};
+use crate::api::backend::Refusal;
+use crate::api::view::{
+    Adapter, AdapterLabel, AdapterStats, Address, AddressState, Guest, GuestSide, Link, PortLabel,
+    ServerSide,
+};
+use crate::appliance::Appliance;
+use crate::model::{Mode, Name};
+use crate::neighbor::{ClaimStatus, Target};
+use crate::publish::port_label;
+use crate::registry;
+use dataplane::counters::AdapterCounter;
+use dataplane::wire::ethernet::MacAddr;
+use ipnet::IpNet;
+use std::net::IpAddr;
+
+impl Appliance {
+    pub(super) fn guests(&self, name: Option<&Name>) -> Result<Vec<Guest>, Refusal> {
+        let chosen = self.registry.guests().filter(|guest| name.is_none_or(|n| *n == guest.name));
+        let guests: Vec<Guest> = chosen
+            .map(|guest| Guest {
+                guest: guest.name.clone(),
+                kind: guest.kind,
+                adapters: self.registry.adapters_of(&guest.name).map(|a| self.adapter(a)).collect(),
+            })
+            .collect();
+        match name {
+            Some(name) if guests.is_empty() => Err(absent("guest", name, "show guest all")),
+            _ => Ok(guests),
+        }
+    }
+
+    fn adapter(&self, adapter: &registry::Adapter) -> Adapter {
+        let label = port_label(adapter);
+        let device = self.devices.get(&label);
+        let interface = device.filter(|_| adapter.shared_port().is_none());
+        Adapter {
+            guest: adapter.guest.clone(),
+            adapter: adapter.name.clone(),
+            mode: adapter.mode,
+            network: adapter.network.clone(),
+            port: adapter.spec.to_string(),
+            link: self.link(&label),
+            guest_side: GuestSide {
+                interface: interface.and_then(|device| device.interface.clone()),
+                mac: adapter.mac,
+                addresses: adapter.addresses.iter().map(|n| self.address(adapter, *n)).collect(),
+                gateway: adapter.gateways.clone(),
+                mtu: adapter.mtu,
+            },
+            server_side: ServerSide { port: label, mac: adapter.host_mac },
+            filter: adapter.filter.clone(),
+            announce: adapter.announce,
+            probe: adapter.probe,
+            stats: self.adapter_stats(adapter),
+        }
+    }
+
+    /// The worst state that an address has on any uplink.
+    fn address(&self, adapter: &registry::Adapter, net: IpNet) -> Address {
+        let (mut state, mut holder) = (AddressState::Up, None);
+        if !adapter.announce {
+            state = AddressState::Unannounced;
+        } else if let (Mode::HostRouted, IpAddr::V4(ip)) = (adapter.mode, net.addr()) {
+            let ports = self.registry.uplinks().filter_map(|up| self.named_port(&up.name));
+            for port in ports {
+                match self.claims.status(Target { port, ip }) {
+                    Some(ClaimStatus::Conflict(mac)) => {
+                        (state, holder) = (AddressState::Conflict, Some(mac));
+                    }
+                    Some(ClaimStatus::Probing) if state == AddressState::Up => {
+                        state = AddressState::Probing;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Address { address: net, state, holder }
+    }
+
+    fn adapter_stats(&self, adapter: &registry::Adapter) -> AdapterStats {
+        let Some(id) = self.publisher.adapter_id(&adapter.key()) else {
+            return AdapterStats::default();
+        };
+        let counts = self.adapter_counts(id);
+        AdapterStats {
+            rx_pkts: counts.counter(AdapterCounter::RxPkts),
+            rx_bytes: counts.counter(AdapterCounter::RxBytes),
+            tx_pkts: counts.counter(AdapterCounter::TxPkts),
+            tx_bytes: counts.counter(AdapterCounter::TxBytes),
+            dropped: counts.drops_total(),
+            drops: drop_counts(|reason| counts.drops(reason)),
+        }
+    }
+
+    /// A port's link as it was last seen.
+    pub(super) fn link(&self, label: &PortLabel) -> Link {
+        match self.devices.get(label).map(|device| device.is_up) {
+            Some(Some(true)) => Link::Up,
+            Some(None) => Link::Unknown,
+            Some(Some(false)) | None => Link::Down,
+        }
+    }
+}
+
+/// How an adapter is named in answers.
+pub(super) fn label_of(adapter: &registry::Adapter) -> AdapterLabel {
+    AdapterLabel { guest: adapter.guest.clone(), adapter: adapter.name.clone() }
+}
+
+/// The far side's MAC, where there is exactly one.
+pub(super) fn peer(mac: MacAddr) -> Option<MacAddr> {
+    (mac != MacAddr::ZERO).then_some(mac)
+}

@@ -1,0 +1,290 @@
+//! From a configuration file to a running appliance, and its orderly end.
+//!
+//! Order: file, state, DPDK, pool, workers, ports and guests, API. What the operator named in the
+//! file has to open, or the start fails in one line; a guest's port that does not (its namespace may
+//! not be there yet) is told, and tried again until it does.
+
+use super::Appliance;
+use crate::api::backend::{self, PATIENCE, Refusal};
+use crate::api::server::{self, BoundSocket, Server, SocketError};
+use crate::api::view::PortLabel;
+use crate::cli::prompt;
+use crate::config::{self, Config, ConfigError, StartPlan, plan_start};
+use crate::neighbor::cache::Limits;
+use crate::neighbor::{AddressClaims, NeighborCache};
+use crate::publish::{FreshTables, PublishError, Publisher, WorkerEnd, Workers};
+use crate::registry::{Effect, Origin, Port, Registry};
+use crate::snapshot::{Store, StoreError};
+use crossbeam::queue::ArrayQueue;
+use dataplane::counters::Counters;
+use dataplane::dpdk::{
+    DpdkIo, Eal, EalError, EalOptions, Pool, PoolError, PoolOps, PoolSpec, lcore,
+};
+use dataplane::pipeline::{Path, Rates};
+use dataplane::worker::Worker;
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+/// Frames that may wait for control, per worker.
+const PUNTS: usize = 1024;
+
+/// What the command line says.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// Configuration file.
+    pub config: PathBuf,
+    /// Prompt on the terminal.
+    pub interactive: bool,
+    /// The file's guests replace the stored ones where they differ.
+    pub apply: bool,
+    /// Further EAL arguments.
+    pub eal_args: Vec<String>,
+}
+
+/// Why the appliance did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The file: every error of it.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Config(Vec<ConfigError>),
+    /// EAL arguments after `--`.
+    #[error("{0}")]
+    Arguments(String),
+    /// The stored state.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// DPDK.
+    #[error(transparent)]
+    Eal(#[from] EalError),
+    /// The packet pool.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    /// Tables or workers.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// What is registered can't be put in force.
+    #[error(transparent)]
+    Refused(Refusal),
+    /// The control socket.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The operating system.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+}
+
+/// Nanoseconds per 2^32 turns of the time stamp counter. Written once, before workers start.
+static NS_PER_TURN: AtomicU64 = AtomicU64::new(0);
+
+/// The workers' clock: monotonic nanoseconds from the time stamp counter.
+pub(super) fn worker_clock_ns() -> u64 {
+    let scale = u128::from(NS_PER_TURN.load(Ordering::Relaxed));
+    u64::try_from((u128::from(lcore::now_tsc()) * scale) >> 32).unwrap_or(u64::MAX)
+}
+
+fn set_clock() {
+    let hz = u128::from(lcore::tsc_hz().max(1));
+    let scale = (1_000_000_000_u128 << 32) / hz;
+    NS_PER_TURN.store(u64::try_from(scale).unwrap_or(u64::MAX), Ordering::Relaxed);
+}
+
+/// Runs the appliance until it is told to end. Returns the exit code; DPDK is down then.
+///
+/// # Errors
+/// Whatever keeps it from starting, in one line (a faulty file: one line per fault).
+pub fn run(options: &RunOptions) -> Result<std::convert::Infallible, StartError> {
+    let config = config::load(&options.config).map_err(StartError::Config)?;
+    config::check_eal_args(&options.eal_args).map_err(StartError::Arguments)?;
+    let should_end = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        signal_hook::flag::register(signal, should_end.clone())
+            .map_err(|source| StartError::System { what: "signals", source })?;
+    }
+    let settings = config.appliance.clone();
+    // Bound before anything is touched: a second appliance on this socket ends here.
+    let bound = server::bind(&settings.socket, settings.socket_group.as_deref())?;
+    let store = Store::open(&settings.state_dir)?;
+    let plan = plan_start(&config, store.load()?, options.apply)
+        .map_err(|refusal| StartError::Refused(refusal.into()))?;
+    let eal = Eal::start(&EalOptions {
+        control_core: settings.control_core,
+        worker_cores: settings.workers.clone(),
+        extra: settings.eal.iter().chain(&options.eal_args).cloned().collect(),
+    })?;
+    set_clock();
+    let mut appliance = build(eal, config, plan, store, should_end)?;
+    let started = appliance.begin();
+    let served = started.and_then(|()| appliance.serve_socket(bound, options.interactive));
+    if let Err(error) = &served {
+        appliance.event(&error.to_string());
+    }
+    appliance.end(i32::from(served.is_err()))
+}
+
+fn build(
+    eal: Eal,
+    config: Config,
+    plan: StartPlan,
+    store: Store,
+    should_end: Arc<AtomicBool>,
+) -> Result<Appliance, StartError> {
+    let settings = &config.appliance;
+    let shares_core = settings.workers.contains(&settings.control_core);
+    let ops = if shares_core { PoolOps::RingMtRts } else { PoolOps::RingMpMc };
+    let pool = Pool::create(eal, &PoolSpec::new("guestway", settings.mbufs, ops))?;
+    let fresh = FreshTables::new(settings.workers.len());
+    let mut ends = Vec::new();
+    for (position, core) in settings.workers.iter().enumerate() {
+        ends.push(launch(eal, position, *core, &fresh, &pool)?);
+    }
+    let publisher = Publisher::new(fresh, Workers::new(ends))?;
+    let notices = plan.notices(&config);
+    let seed = std::process::id().into();
+    let now = Instant::now();
+    let appliance = Appliance {
+        eal,
+        pool,
+        registry: plan.registry,
+        config,
+        store,
+        publisher,
+        devices: BTreeMap::new(),
+        failed: BTreeMap::new(),
+        neighbors: NeighborCache::new(Limits::default(), seed),
+        claims: AddressClaims::new(seed),
+        counters: Arc::new(Counters::new()),
+        cleared_ports: HashMap::new(),
+        cleared_adapters: HashMap::new(),
+        is_forwarding: true,
+        started: now,
+        should_end,
+        punt_turn: 0,
+        chores_due: now,
+        is_starting: true,
+        conflicts_told: HashMap::new(),
+        retried: None,
+    };
+    notices.iter().for_each(|notice| appliance.event(notice));
+    if shares_core {
+        let core = appliance.config.appliance.control_core;
+        appliance.event(&format!(
+            "control shares core {core} with a worker: answers to ARP and commands will be slower"
+        ));
+    }
+    Ok(appliance)
+}
+
+fn launch(
+    eal: Eal,
+    position: usize,
+    core: usize,
+    fresh: &FreshTables,
+    pool: &Pool,
+) -> Result<WorkerEnd<DpdkIo>, StartError> {
+    let counters = Arc::new(Counters::new());
+    let punts = Arc::new(ArrayQueue::new(PUNTS));
+    let path: Path<DpdkIo> = Path::new(
+        fresh.tables.clone(),
+        counters.clone(),
+        pool.clone(),
+        punts.clone(),
+        Rates::default(),
+    );
+    let missing = || StartError::System {
+        what: "worker",
+        source: std::io::Error::other("no place among the tables' readers"),
+    };
+    let reader = fresh.qsbr().register().ok_or_else(missing)?;
+    let (worker, link) = Worker::new(path, reader, worker_clock_ns).map_err(|_| missing())?;
+    eal.launch(position, Box::new(move || worker.run()))?;
+    Ok(WorkerEnd::new(core, link, counters, punts))
+}
+
+impl Appliance {
+    /// Puts what is registered in force. What the file names has to open.
+    fn begin(&mut self) -> Result<(), StartError> {
+        self.store.save(&self.registry)?;
+        let (ports, others) = everything(&self.registry);
+        // Ports first: what hangs on them then finds them, and fails alone where it fails.
+        for port in &ports {
+            match self.port_in(port, &mut BTreeMap::new()) {
+                Err(refusal) if port.origin == Origin::File => {
+                    return Err(StartError::Refused(refusal));
+                }
+                Err(refusal) => self.event(&refusal.message),
+                Ok(()) => {}
+            }
+        }
+        self.put_in_force(&others, BTreeMap::new());
+        self.is_starting = false;
+        Ok(())
+    }
+
+    /// Opens the control socket and works until told to end.
+    fn serve_socket(&mut self, bound: BoundSocket, interactive: bool) -> Result<(), StartError> {
+        let (backend, requests) = backend::channel(PATIENCE);
+        let core = core_affinity::CoreId { id: self.config.appliance.control_core };
+        // EAL pinned this thread; whoever it starts is placed anew, beside control.
+        let place: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
+            core_affinity::set_for_current(core);
+        });
+        let system = |what| move |source| StartError::System { what, source };
+        let server = Server::start(bound, Arc::new(backend), place.clone())
+            .map_err(system("control API"))?;
+        let path = self.config.appliance.socket.clone();
+        self.event(&format!("ready; control socket {}", path.display()));
+        if interactive {
+            let should_end = self.should_end.clone();
+            std::thread::Builder::new()
+                .name("prompt".into())
+                .spawn(move || {
+                    place();
+                    prompt::run(&path, move || should_end.store(true, Ordering::Relaxed));
+                })
+                .map_err(system("prompt"))?;
+        }
+        self.serve(&requests);
+        drop(requests);
+        server.stop();
+        Ok(())
+    }
+
+    /// Sends what waits, closes every port and ends DPDK and the process.
+    fn end(&mut self, code: i32) -> ! {
+        let labels: Vec<PortLabel> = self.devices.keys().cloned().collect();
+        for label in labels {
+            self.remove_port(&label, false);
+        }
+        if let Err(error) = self.publisher.workers.shutdown() {
+            self.event(&error.to_string());
+        }
+        for worker in 0..self.eal.workers() {
+            if let Err(error) = self.eal.wait(worker) {
+                self.event(&error.to_string());
+            }
+        }
+        self.eal.exit(code)
+    }
+}
+
+/// All that is registered, as if it had just been added: named ports, and everything else in an
+/// order in which what is named comes before what names it.
+fn everything(registry: &Registry) -> (Vec<Arc<Port>>, Vec<Effect>) {
+    let ports = registry.ports().cloned().collect();
+    let networks = registry.networks().cloned().map(Effect::NetworkAdded);
+    let servers = registry.servers().cloned().map(Effect::ServerAdded);
+    let adapters = registry.adapters().cloned().map(Effect::AdapterAdded);
+    let macs = registry.static_macs().cloned().map(Effect::StaticMacAdded);
+    let routes = registry.routes().map(Effect::RouteAdded);
+    let neighbors = registry.neighbors().cloned().map(Effect::NeighborAdded);
+    let others = networks.chain(servers).chain(adapters).chain(macs).chain(routes);
+    (ports, others.chain(neighbors).collect())
+}
