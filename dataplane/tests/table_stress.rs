@@ -238,6 +238,10 @@ fn an_adjacency_that_the_fib_names_is_the_one_that_was_put_there() {
             AdjacencyId(0) => assert_eq!(from, 0),
             id => {
                 table.prefetch(id);
+                if random(state).is_multiple_of(64) {
+                    // As an interrupt would.
+                    thread::yield_now();
+                }
                 let read = table.read(id);
                 let mut expected = row(entry, read.next_hop);
                 if read.kind == AdjacencyKind::Unreachable {
