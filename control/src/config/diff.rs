@@ -11,8 +11,10 @@
 use super::Config;
 use super::fields::{Field, of_adapter, of_network, of_port, of_server};
 use super::render::plain_network;
-use crate::model::{AdapterWish, Change, Name, NetworkAttach, NetworkPatch, NetworkServer, Via};
-use crate::registry::{Adapter, AdapterKey, Network, Refusal, Registry, ServerPort};
+use crate::model::{
+    AdapterWish, Change, MacTarget, Name, NetworkAttach, NetworkPatch, NetworkServer, Via,
+};
+use crate::registry::{Adapter, AdapterKey, Network, Refusal, Registry, ServerPort, StaticMac};
 use ipnet::IpNet;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -145,10 +147,31 @@ impl Pair<'_> {
         for old in running.neighbors().filter(|old| wanted.neighbor(old.ip) != Some(*old)) {
             changes.push(Change::NeighborDel { ip: old.ip });
         }
-        // All go and come back: they move with their adapters, and there are few.
-        for old in running.static_macs() {
+        for old in running.static_macs().filter(|old| !self.stays(old, unsettled)) {
             changes.push(Change::MacDel { network: old.network.clone(), mac: old.mac });
         }
+    }
+
+    /// Whether a fixed MAC that runs is the file's too, and what it points to stays where it is.
+    fn stays(&self, old: &StaticMac, unsettled: &BTreeSet<AdapterKey>) -> bool {
+        let (wanted, running) = (&self.wanted, self.running);
+        let is_still = match &old.to {
+            MacTarget::Adapter { guest, adapter } => {
+                let key = AdapterKey { guest: guest.clone(), adapter: adapter.clone() };
+                !unsettled.contains(&key)
+            }
+            MacTarget::Port(_) => {
+                let attach = |registry: &Registry| {
+                    registry.network(&old.network).map(|network| network.attach.clone())
+                };
+                let server = running.server(&old.network);
+                let same = server
+                    .zip(wanted.server(&old.network))
+                    .is_none_or(|(old, new)| same_server(new, old));
+                attach(wanted) == attach(running) && same
+            }
+        };
+        is_still && wanted.static_mac(&old.network, old.mac) == Some(old)
     }
 
     fn delete_guests(&self, changes: &mut Vec<Change>) {
@@ -247,7 +270,9 @@ impl Pair<'_> {
     fn add_entries(&self, changes: &mut Vec<Change>, unsettled: &BTreeSet<AdapterKey>) {
         let running = self.running;
         let is_new = |change: &&Change| match change {
-            Change::MacAdd { .. } => true,
+            Change::MacAdd { network, mac, .. } => {
+                running.static_mac(network, *mac).is_none_or(|old| !self.stays(old, unsettled))
+            }
             Change::NeighborAdd { ip, mac, dev } => {
                 running.neighbor(*ip).is_none_or(|old| (old.mac, &old.dev) != (*mac, dev))
             }

@@ -152,6 +152,11 @@ impl Registry {
         self.tables.static_macs.values()
     }
 
+    /// Where a MAC is fixed in a network.
+    pub fn static_mac(&self, network: &Name, mac: MacAddr) -> Option<&StaticMac> {
+        self.tables.static_macs.get(&(network.clone(), mac))
+    }
+
     /// All classes by name.
     pub fn classes(&self) -> impl Iterator<Item = &Arc<Class>> {
         self.tables.classes.values()
