@@ -51,8 +51,9 @@ pub fn run(socket: &Path, on_quit: impl FnOnce()) {
 pub fn restore_terminal() {
     let saved = TERMINAL.lock().ok().and_then(|saved| saved.clone());
     if let Some(saved) = saved {
-        // A terminal that is gone needs no restoring.
+        // A terminal that is gone needs no restoring. Bracketed paste is the line editor's too.
         let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, &saved);
+        let _ = io::stdout().write_all(b"\x1b[?2004l\r\n").and_then(|()| io::stdout().flush());
     }
 }
 

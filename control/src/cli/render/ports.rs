@@ -95,7 +95,7 @@ pub(super) fn stats(out: &mut dyn Write, stats: PortStats, rates: &mut Rates) ->
         [
             ("Forwarded", stats.forwarded),
             ("Consumed", stats.consumed),
-            ("Generated", stats.generated + stats.copies),
+            ("Generated", stats.generated),
         ],
     ];
     writeln!(out, "port {}", stats.port)?;
@@ -103,6 +103,7 @@ pub(super) fn stats(out: &mut dyn Write, stats: PortStats, rates: &mut Rates) ->
         let cells = row.map(|(name, value)| format!("{:<11} {value:<15}", format!("{name}:")));
         writeln!(out, "  {}", cells.join(" ").trim_end())?;
     }
+    writeln!(out, "  Copies:     {}", stats.copies)?;
     for (reason, count) in &stats.drops {
         writeln!(out, "  dropped {reason}: {count}")?;
     }
