@@ -104,6 +104,11 @@ fn check_rules<const F: u32, const S: u32>(fib: &FibWriter<F, S>, model: &Model)
     assert_eq!(fib.groups_in_use(), long.len());
 }
 
+/// Any prefixes of 7 bits, and as often some few that meet again and again.
+fn small_op() -> impl Strategy<Value = Op> {
+    prop_oneof![op(7, 0), op(7, 5)]
+}
+
 /// Every cell of small tables of different shapes after every step.
 fn check_small<const F: u32, const S: u32>(groups: usize, ops: &[Op]) {
     let mut fib = FibWriter::<F, S>::new(groups, Qsbr::new(1));
@@ -119,7 +124,7 @@ proptest! {
 
     #[test]
     fn small_tables_answer_as_the_model_after_every_step(
-        ops in proptest::collection::vec(op(7, 0), 1..60)
+        ops in proptest::collection::vec(small_op(), 1..60)
     ) {
         check_small::<4, 3>(16, &ops);
         check_small::<1, 6>(2, &ops);
@@ -127,7 +132,7 @@ proptest! {
     }
 
     #[test]
-    fn a_table_out_of_groups_stays_as_it_was(ops in proptest::collection::vec(op(7, 0), 1..60)) {
+    fn a_table_out_of_groups_stays_as_it_was(ops in proptest::collection::vec(small_op(), 1..60)) {
         check_small::<4, 3>(2, &ops);
         check_small::<5, 2>(0, &ops);
     }

@@ -216,3 +216,28 @@ fn set_value(words: &[AtomicU64; WORDS], way: usize, value: u64) {
     let count = words[WAYS + way].load(Ordering::Relaxed) & !VALUE_MASK;
     words[WAYS + way].store(count | value, Ordering::Release);
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// Else look-ups of what is absent would grow longer with every entry that ever was.
+    #[test]
+    fn the_counts_go_down_as_they_went_up() {
+        let mut writer = MacWriter::with_seed(1000, Qsbr::new(1), 1);
+        let macs = || (1..1000).map(MacAddr::from_u64);
+        let counted = |writer: &MacWriter| {
+            let buckets =
+                (0..writer.table.buckets.len()).filter_map(|b| writer.table.buckets.get(b));
+            buckets.map(passed).sum::<u64>()
+        };
+        for mac in macs() {
+            writer.insert(NetworkId(1), mac, AdjacencyId(1), false).unwrap();
+        }
+        assert!(counted(&writer) > 0);
+        for mac in macs() {
+            writer.remove(NetworkId(1), mac).unwrap();
+        }
+        assert_eq!(counted(&writer), 0);
+    }
+}
