@@ -28,6 +28,8 @@ fn every_frame_goes_back_to_the_pool() {
     let mut burst = Burst::new();
     assert!(pool.alloc_burst(&mut burst));
     assert_eq!((burst.len(), pool.in_use()), (32, 32));
+    let nowhere = Ingress { port: PortId::NONE, adapter: AdapterId::NONE };
+    assert!(burst.iter().all(|frame| frame.is_empty() && frame.ingress() == nowhere));
     pool.free(&mut burst);
     assert_eq!((burst.len(), pool.in_use()), (0, 0));
     pool.free(&mut burst);

@@ -52,7 +52,7 @@ fn frames_pass_both_ways_unchanged() {
 }
 
 #[test]
-fn a_worker_receives_without_the_help_of_other_threads() {
+fn a_worker_receives_frame_after_frame() {
     enter_private_namespace();
     let eal = start_with(&[]).unwrap();
     let pool = pool(eal);
@@ -186,6 +186,31 @@ fn a_tap_is_born_in_the_guests_namespace_and_obeys_from_outside() {
     assert_eq!(own_netns(), home, "and after an error too: {error}");
     port.detach(rx, tx).unwrap();
     guest.sh("! ip link show eth0");
+    assert_eq!(pool.in_use(), 0);
+}
+
+#[test]
+fn a_tap_moved_to_another_namespace_carries_on_until_it_is_deleted() {
+    let (eal, mut pool) = start();
+    let guest = Elsewhere::new();
+    let (other, rx_other, tx_other) =
+        ethdev::attach(eal, &AttachSpec::new("net_tap1,iface=t1", pool)).unwrap();
+    let (port, mut rx, mut tx) =
+        ethdev::attach(eal, &AttachSpec::new("net_tap0,iface=t0", pool)).unwrap();
+    sh(&format!("ip link set t0 netns {}", guest.0.id()));
+    guest.sh("ip link set t0 name eth0; ip link set eth0 up");
+    assert!(!port.is_lost());
+    let bytes = ethernet([0xff; 6], 70);
+    run_in(Some(&guest.netns()), || inject("eth0", &bytes)).unwrap();
+    receive(&mut rx[0], |frame| bytes_of(frame) == bytes);
+    let listener = run_in(Some(&guest.netns()), || listen("eth0")).unwrap();
+    send(&mut tx[0], [frame(&mut pool, &bytes)]);
+    expect_in_kernel(&listener, &bytes);
+    guest.sh("ip link del eth0");
+    assert!(port.is_lost() && !other.is_lost());
+    port.detach(rx, tx).unwrap();
+    assert!(!other.is_lost());
+    other.detach(rx_other, tx_other).unwrap();
     assert_eq!(pool.in_use(), 0);
 }
 
