@@ -36,11 +36,12 @@ pub fn stats(appliance: &Appliance) -> BTreeMap<String, Value> {
         .collect()
 }
 
-/// The rows of a `show`.
+/// The rows of a `show`: a list, or one row where one thing was named.
 pub fn rows(answer: Value) -> Vec<Value> {
     match answer {
         Value::Array(rows) => rows,
-        other => panic!("not a list: {other}"),
+        row @ Value::Object(_) => vec![row],
+        other => panic!("neither a list nor a row: {other}"),
     }
 }
 

@@ -61,6 +61,9 @@ pub struct Scene {
 /// A probe: whether mallory got what it wanted.
 pub type Probe = fn(&Scene) -> bool;
 
+/// What the last probe tries.
+pub const SOURCE_MAC: &str = "speak with a forged source MAC";
+
 /// Every probe, by what it tries.
 pub const ALL: [(&str, Probe); 8] = [
     ("overhear a conversation, ARP included", overhears),
@@ -70,7 +73,7 @@ pub const ALL: [(&str, Probe); 8] = [
     ("divert by a forged source MAC", diverts_by_source_mac),
     ("receive what is sent to MACs that it flooded", diverts_by_mac_flood),
     ("speak with a forged source IP", speaks_as_another_ip),
-    ("speak with a forged source MAC", speaks_as_another_mac),
+    (SOURCE_MAC, speaks_as_another_mac),
 ];
 
 impl Scene {

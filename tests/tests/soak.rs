@@ -35,6 +35,7 @@ struct Visitor {
     is_bridged: bool,
     network: usize,
     has_route: bool,
+    has_neighbor: bool,
 }
 
 const NETWORKS: [&str; 2] = ["soak-a", "soak-b"];
@@ -69,8 +70,12 @@ fn next_change(random: &mut Random, number: usize, visitor: &mut Visitor) -> Val
             json!({ "change": "adapter-del", "guest": guest, "adapter": "eth0" })
         }
         _ => {
+            let ip = format!("192.0.2.{}", 200 + number);
+            visitor.has_neighbor = !visitor.has_neighbor;
+            if !visitor.has_neighbor {
+                return json!({ "change": "neighbor-del", "ip": ip });
+            }
             let mac = format!("02:00:00:00:01:{:02x}", random.below(250));
-            let ip = format!("192.0.2.{}", 200 + number % 50);
             json!({ "change": "neighbor-add", "ip": ip, "mac": mac, "dev": "up0" })
         }
     }

@@ -102,6 +102,11 @@ fn set_clock() {
 /// Whatever keeps it from starting, in one line (a faulty file: one line per fault).
 pub fn run(options: &RunOptions) -> Result<std::convert::Infallible, StartError> {
     let config = config::load(&options.config).map_err(StartError::Config)?;
+    let user = nix::unistd::Uid::effective();
+    if !user.is_root() {
+        // Said by itself, before the first thing that fails for want of it.
+        return Err(EalError::NotRoot { uid: user.as_raw() }.into());
+    }
     config::check_eal_args(&options.eal_args).map_err(StartError::Arguments)?;
     let should_end = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {

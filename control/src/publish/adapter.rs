@@ -44,6 +44,14 @@ pub(super) fn prefix(net: Ipv4Net) -> (u32, u8) {
     (net.network().into(), net.prefix_len())
 }
 
+/// Whether the way to an adapter stays: its mode, network and both MACs.
+fn is_in_place(old: &Adapter, new: &Adapter) -> bool {
+    old.mode == new.mode
+        && old.network == new.network
+        && old.mac == new.mac
+        && old.host_mac == new.host_mac
+}
+
 fn filters(adapter: &Adapter) -> Filters {
     Filters {
         ip: adapter.filters(Filter::Ip),
@@ -83,10 +91,54 @@ impl<I: Io> Publisher<I> {
     /// # Errors
     /// As for [`Publisher::adapter_up`].
     pub fn adapter_change(&mut self, new: &Arc<Adapter>) -> Published {
-        match self.adapter_unbind(&new.key(), false)? {
-            Some(entry) => self.adapter_bind(new, entry.id),
+        let old = self.adapters.get(&new.key()).map(|entry| entry.adapter.clone());
+        match old {
             None => self.adapter_up(new),
+            Some(old) if is_in_place(&old, new) => self.adapter_amend(&old, new),
+            Some(_) => match self.adapter_unbind(&new.key(), false)? {
+                Some(entry) => self.adapter_bind(new, entry.id),
+                None => self.adapter_up(new),
+            },
         }
+    }
+
+    /// A change that leaves the way to the adapter as it is: what is new is there before what is gone
+    /// leaves, so that not a packet of the guest's own is lost either.
+    fn adapter_amend(&mut self, old: &Arc<Adapter>, new: &Arc<Adapter>) -> Published {
+        let Some(entry) = self.adapters.get_mut(&new.key()) else { return Ok(()) };
+        entry.adapter = new.clone();
+        let (id, port, adjacency) = (entry.id, entry.port, entry.adjacency);
+        self.adjacencies.set_mtu(adjacency, new.mtu);
+        if new.mode == Mode::VirtualNetwork {
+            return self.adapter_join(new, id, port, adjacency);
+        }
+        for gateway in ipv4_addresses(&new.gateways) {
+            self.local_up(gateway)?;
+        }
+        for gateway in ipv4_addresses(&old.gateways) {
+            self.local_down(gateway);
+        }
+        let before: Vec<Ipv4Net> = ipv4(old.registered()).collect();
+        let after: Vec<Ipv4Net> = ipv4(new.registered()).collect();
+        for net in after.iter().filter(|net| !before.contains(net)) {
+            self.say(prefix(*net), Source::Guest, adjacency)?;
+            self.rehop(*net)?;
+        }
+        for net in before.iter().filter(|net| !after.contains(net)) {
+            self.unsay(prefix(*net), Source::Guest);
+            self.rehop(*net)?;
+        }
+        self.attach_routed(new, id)
+    }
+
+    /// The record of a host-routed adapter on a port of its own.
+    fn attach_routed(&mut self, adapter: &Adapter, id: AdapterId) -> Published {
+        if adapter.shared_port().is_some() {
+            return Ok(());
+        }
+        let routed =
+            RoutedAdapter { adapter: id, peer_mac: adapter.mac, filters: filters(adapter) };
+        self.attach(&port_label(adapter), adapter.host_mac, Attachment::Routed(routed))
     }
 
     /// The number of an adapter.
@@ -119,14 +171,7 @@ impl<I: Io> Publisher<I> {
         self.adapter_keys.insert(id, adapter.key());
         match adapter.mode {
             Mode::HostRouted => {
-                if !is_shared {
-                    let routed = RoutedAdapter {
-                        adapter: id,
-                        peer_mac: adapter.mac,
-                        filters: filters(adapter),
-                    };
-                    self.attach(&label, adapter.host_mac, Attachment::Routed(routed))?;
-                }
+                self.attach_routed(adapter, id)?;
                 for gateway in ipv4_addresses(&adapter.gateways) {
                     self.local_up(gateway)?;
                 }

@@ -333,7 +333,9 @@ impl<I: Io> Publisher<I> {
     ) -> Published {
         let Some(entry) = self.networks.get_mut(network) else { return Ok(()) };
         let id = entry.network.id();
-        entry.members.insert(member.port, MemberEntry { member, adjacency, learned: 0 });
+        // A member that is there already keeps what was learned behind it.
+        let learned = entry.members.get(&member.port).map_or(0, |member| member.learned);
+        entry.members.insert(member.port, MemberEntry { member, adjacency, learned });
         self.forget(network, mac);
         self.macs.insert(id, mac, adjacency, true)?;
         self.dirty_networks.insert(network.clone());
