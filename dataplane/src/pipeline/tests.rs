@@ -6,6 +6,7 @@
 
 mod alloc;
 mod answer;
+mod any;
 mod bridge;
 mod egress;
 mod fragment;
@@ -16,6 +17,7 @@ mod learn;
 mod member;
 mod packet;
 mod route;
+mod threads;
 mod uplink;
 mod wire;
 mod worker;

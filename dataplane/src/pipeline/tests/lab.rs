@@ -4,10 +4,11 @@ use super::host::Host;
 use crate::counters::{AdapterCounter, Counters, DropReason, PortCounter, PortCounts};
 use crate::frame::Burst;
 use crate::frame::memory::{MemoryFrame, MemoryPool};
-use crate::ids::{AdapterId, PortId};
+use crate::ids::{AdapterId, NetworkId, PortId};
 use crate::io::memory::{MemoryIo, MemoryPort};
 use crate::pipeline::{Path, Rates, TxPort, TxRoute};
 use crate::punt::Punt;
+use crate::record::{NetworkRecord, PortRecord};
 use crate::table::Reader;
 use crossbeam::queue::ArrayQueue;
 use std::collections::BTreeMap;
@@ -21,6 +22,8 @@ pub(super) struct Lab {
     pub(super) punts: Arc<ArrayQueue<Punt<MemoryFrame>>>,
     pub(super) ports: BTreeMap<PortId, MemoryPort>,
     pub(super) now_ns: u64,
+    /// Records at the start.
+    start: (BTreeMap<PortId, PortRecord>, BTreeMap<NetworkId, NetworkRecord>),
     _reader: Reader,
 }
 
@@ -42,7 +45,8 @@ impl Lab {
             ports.insert(*id, port);
         }
         let reader = host.qsbr.register().unwrap();
-        Lab { host, path, pool, punts, ports, now_ns: 1_000_000_000, _reader: reader }
+        let start = (host.records.clone(), host.networks.clone());
+        Lab { host, path, pool, punts, ports, now_ns: 1_000_000_000, start, _reader: reader }
     }
 
     /// Changes records and puts them in force.
@@ -127,18 +131,38 @@ impl Lab {
     }
 }
 
-impl Drop for Lab {
-    /// Every test's last check: the counters balance and no frame is lost or kept.
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            return;
-        }
+impl Lab {
+    /// The counters balance and no frame is lost or kept.
+    #[track_caller]
+    pub(super) fn check(&self) {
         assert_balance(&[&self.path.counters]);
         while self.punts.pop().is_some() {}
         for port in self.ports.values() {
             while port.from_us.pop().is_some() {}
         }
         assert_eq!(self.pool.in_use(), 0, "every frame went back to the pool");
+    }
+
+    /// Records and ports as they were at the start; counters and time go on.
+    pub(super) fn reset(&mut self) {
+        self.path.flush();
+        self.sent_all();
+        while self.punts.pop().is_some() {}
+        (self.host.records, self.host.networks) = self.start.clone();
+        self.host.put_in_force(&mut self.path);
+        self.path.view.is_forwarding = true;
+        for (id, port) in &self.ports {
+            self.path.egress.set(*id, Some(TxPort::new(TxRoute::Own(port.tx()))));
+        }
+    }
+}
+
+impl Drop for Lab {
+    /// Every test's last check.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.check();
+        }
     }
 }
 

@@ -84,7 +84,7 @@ impl Packet {
         self
     }
 
-    pub(super) fn to_mac(mut self, mac: MacAddr) -> Packet {
+    pub(super) fn towards(mut self, mac: MacAddr) -> Packet {
         self.destination_mac = mac;
         self
     }

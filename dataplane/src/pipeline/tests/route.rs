@@ -99,9 +99,9 @@ fn a_burst_to_many_places_keeps_its_order_at_each() {
 fn only_frames_to_our_mac_are_routed() {
     let mut lab = Lab::new();
     let packet = from(C1, at(C2).ip);
-    lab.refuses(C1, packet.clone().to_mac(at(C2).mac).bytes(), DropReason::NotForUs);
+    lab.refuses(C1, packet.clone().towards(at(C2).mac).bytes(), DropReason::NotForUs);
     for group in [MacAddr::BROADCAST, MacAddr([1, 0, 0x5e, 0, 0, 1])] {
-        lab.refuses(C1, packet.clone().to_mac(group).bytes(), DropReason::RoutedBroadcast);
+        lab.refuses(C1, packet.clone().towards(group).bytes(), DropReason::RoutedBroadcast);
     }
     let ipv6 = |to| frame(to, at(C1).mac, ETHERTYPE_IPV6, &filler(60));
     lab.refuses(C1, ipv6(GATEWAY_MAC), DropReason::EtherTypeUnsupported);

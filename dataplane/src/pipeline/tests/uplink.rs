@@ -100,8 +100,8 @@ fn an_uplink_without_an_untagged_network_hears_only_what_is_for_us() {
     let peer = at(UP2);
     let packet = Packet::new(peer, UP2_MAC, at(C1).ip);
     lab.passes(UP2, packet.bytes(), C1);
-    lab.refuses(UP2, packet.clone().to_mac(at(W1).mac).bytes(), DropReason::NotForUs);
-    lab.refuses(UP2, packet.to_mac(MacAddr::BROADCAST).bytes(), DropReason::RoutedBroadcast);
+    lab.refuses(UP2, packet.clone().towards(at(W1).mac).bytes(), DropReason::NotForUs);
+    lab.refuses(UP2, packet.towards(MacAddr::BROADCAST).bytes(), DropReason::RoutedBroadcast);
     let arp = who_has(peer, at(C1).ip);
     assert!(matches!(lab.punts(UP2, &arp), Punt::Arp { network: None, .. }));
     let reply = Arp::request(UP2_MAC, SERVER_IP, peer.ip).answer(peer.mac);
