@@ -4,8 +4,8 @@
 //! registry refuses contradictions, devices are opened while nobody polls them, the snapshot is
 //! written. Only then do tables and records change. A failure on the way takes everything back.
 
-use super::Appliance;
 use super::device::{Opened, Wanted};
+use super::{Appliance, Failure};
 use crate::api::backend::{Refusal, RefusalKind};
 use crate::api::view::PortLabel;
 use crate::model::{Change, Mode, Name, PortRole};
@@ -209,7 +209,7 @@ impl Appliance {
             _ if self.devices.contains_key(label) => return Ok(()),
             (Some(opened), _) => opened,
             (None, Some(wanted)) => self.open(wanted).inspect_err(|refusal| {
-                self.failed.insert(label.clone(), refusal.message.clone());
+                self.failed.insert(label.clone(), Failure::new(refusal.message.clone()));
             })?,
             (None, None) => return Ok(()),
         };

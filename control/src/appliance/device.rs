@@ -10,7 +10,7 @@ use crate::registry::{Adapter, DEFAULT_GATEWAY, Port as NamedPort, ServerPort};
 use dataplane::dpdk::ethdev::{self, next_vdev_name};
 use dataplane::dpdk::{AttachSpec, DpdkIo, EthPort, Netns, Rx, Tx};
 use dataplane::wire::ethernet::MacAddr;
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
@@ -131,25 +131,22 @@ impl Appliance {
         let netns = namespace(wanted.spec, wanted.netns);
         let (device, interface, is_persistent) = device_string(wanted.spec)?;
         let is_tap = wanted.spec.is_tap();
-        if let (Some(name), Some(place)) = (&interface, &netns) {
-            if !kernel::place_exists(&place_of(place)) {
-                return Err(refuse(format!(
-                    "{}: {place} is not there ({}); create it first, or leave it out",
-                    wanted.label,
-                    place.path().display()
-                )));
-            }
-            let _ = name;
+        if let Some(place) = netns.as_ref().filter(|place| !kernel::place_exists(&place_of(place)))
+        {
+            return Err(refuse(format!(
+                "{}: {place} is not there ({}); create it first, or leave it out",
+                wanted.label,
+                place.path().display()
+            )));
         }
         let spec = AttachSpec {
             netns: netns.clone(),
             rx_queues: wanted.queues,
             tx_queues: if is_tap { wanted.queues } else { workers.max(wanted.queues) },
             mtu: wanted.mtu,
-            mac: if is_tap {
-                wanted.peer_mac
-            } else {
-                wanted.own_mac.filter(|_| wanted.role == Role::Uplink && is_nic(wanted.spec))
+            mac: match is_tap {
+                true => wanted.peer_mac,
+                false => wanted.own_mac.filter(|_| is_nic(wanted.spec)),
             },
             ..AttachSpec::new(&device, self.pool.clone())
         };
@@ -259,21 +256,25 @@ impl Appliance {
     }
 
     /// Sets up the guest's end of an adapter's tap: MAC, MTU, and addresses and default route where
-    /// it is host-routed (in a network they are the guest's own business, unless registered).
+    /// it is host-routed; in a network they are the guest's own business.
     pub(super) fn configure_adapter(&self, adapter: &Adapter) -> Result<(), Refusal> {
         let PortSpec::Tap(tap) = &adapter.spec else { return Ok(()) };
         let Some(device) = self.devices.get(&crate::publish::port_label(adapter)) else {
             return Ok(());
         };
         let Some(interface) = &device.interface else { return Ok(()) };
+        let place = device.netns.as_ref().map_or(Place::Here, place_of);
+        // Without a namespace the interface is born in ours, for the operator to move to the guest:
+        // its addresses are the guest's business then, and once it has moved everything is.
+        if device.netns.is_none() && !kernel::exists(&place, interface) {
+            return Ok(());
+        }
         let is_routed = adapter.mode == Mode::HostRouted;
-        // Without a namespace the interface is in ours; the operator will move it to the guest.
-        let is_ours_to_address = tap.configure && device.netns.is_some();
-        let gateways = adapter.gateways.iter().filter_map(ipv4_of);
-        let gateway = gateways.filter(|_| is_routed || !adapter.addresses.is_empty()).next();
-        let addresses = adapter.addresses.iter().filter_map(|net| guest_address(*net, is_routed));
+        let is_ours_to_address = tap.configure && device.netns.is_some() && is_routed;
+        let gateway = adapter.gateways.iter().find_map(ipv4_of);
+        let addresses = adapter.addresses.iter().filter_map(|net| guest_address(*net));
         self.configure(&InterfaceSetup {
-            place: device.netns.as_ref().map_or(Place::Here, place_of),
+            place,
             interface: interface.clone(),
             alternative_name: device.netns.as_ref().and(tap.alternative_name()).map(str::to_owned),
             mac: Some(adapter.mac),
@@ -321,7 +322,7 @@ impl Appliance {
             return Ok(());
         };
         let uplinks = self.registry.uplinks().flat_map(|uplink| uplink.addresses.iter());
-        let addresses = uplinks.filter_map(|net| guest_address(IpNet::from(net.addr()), true));
+        let addresses = uplinks.filter_map(|net| guest_address(IpNet::from(net.addr())));
         let is_host = port.role == PortRole::Host;
         let gateway = ipv4_of(&DEFAULT_GATEWAY);
         let own_mac = self.registry.gateway_mac();
@@ -355,15 +356,10 @@ fn ipv4_of(address: &IpAddr) -> Option<Ipv4Addr> {
     }
 }
 
-/// What a guest's interface gets: its address, alone where it is host-routed.
-fn guest_address(net: IpNet, is_routed: bool) -> Option<IpNet> {
-    match net {
-        IpNet::V4(net) if is_routed && net.prefix_len() == 32 => Some(IpNet::V4(net)),
-        // A whole prefix routed to a guest is its own to use.
-        IpNet::V4(_) if is_routed => None,
-        IpNet::V4(net) => Ipv4Net::new(net.addr(), net.prefix_len()).ok().map(IpNet::V4),
-        IpNet::V6(_) => None,
-    }
+/// What an interface gets of a registered prefix: a single address. A whole prefix that is routed to a
+/// guest is its own to use.
+fn guest_address(net: IpNet) -> Option<IpNet> {
+    matches!(net, IpNet::V4(net) if net.prefix_len() == 32).then_some(net)
 }
 
 fn is_nic(spec: &PortSpec) -> bool {

@@ -1,10 +1,11 @@
 //! What changes by itself: links, devices that go away, devices that come back.
 
-use super::Appliance;
+use super::{Appliance, Failure};
 use crate::api::view::PortLabel;
 use crate::registry::{Adapter, Port, ServerPort};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// What a port label stands for in the registry.
 enum Noun {
@@ -70,18 +71,17 @@ impl Appliance {
             None => {}
         }
         self.remove_port(label, false);
-        self.failed.insert(label.clone(), problem.to_owned());
+        self.failed.insert(label.clone(), Failure::new(problem));
     }
 
-    /// Tries one failed device again, in turn.
+    /// Tries the failed device again whose turn is longest overdue: one at a time, because opening one
+    /// takes a while.
     pub(super) fn retry_failed(&mut self) {
-        let after = self.retried.take();
-        let is_behind = |label: &&PortLabel| after.as_ref().is_none_or(|last| *label > last);
-        let next =
-            self.failed.keys().find(is_behind).or_else(|| self.failed.keys().next()).cloned();
-        let Some(label) = next else { return };
-        let before = self.failed.remove(&label).unwrap_or_default();
-        self.retried = Some(label.clone());
+        let now = Instant::now();
+        let overdue = self.failed.iter().filter(|(_, failure)| failure.due <= now);
+        let next = overdue.min_by_key(|(_, failure)| failure.due);
+        let Some(label) = next.map(|(label, _)| label.clone()) else { return };
+        let before = self.failed.remove(&label).map(|failure| failure.why).unwrap_or_default();
         let mut staged = BTreeMap::new();
         let result = match self.noun(&label) {
             Some(Noun::Adapter(adapter)) => self.adapter_in(&adapter, &mut staged),
@@ -101,7 +101,7 @@ impl Appliance {
                 if refusal.message != before {
                     self.event(&refusal.message);
                 }
-                self.failed.insert(label, refusal.message);
+                self.failed.insert(label, Failure::new(refusal.message));
             }
         }
     }

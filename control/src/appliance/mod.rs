@@ -38,6 +38,8 @@ const PUNTS_PER_TURN: usize = 256;
 const IDLE: Duration = Duration::from_micros(500);
 /// Between two looks at links, failed devices and ages.
 const CHORES: Duration = Duration::from_millis(500);
+/// Until a port that failed is tried again.
+const RETRY: Duration = Duration::from_secs(3);
 
 /// What control's thread owns.
 pub struct Appliance {
@@ -48,8 +50,8 @@ pub struct Appliance {
     store: Store,
     publisher: Publisher<DpdkIo>,
     devices: BTreeMap<PortLabel, Device>,
-    /// Ports whose device could not be opened or went away, and why; tried again now and then.
-    failed: BTreeMap<PortLabel, String>,
+    /// Ports whose device could not be opened or went away; tried again now and then.
+    failed: BTreeMap<PortLabel, Failure>,
     neighbors: NeighborCache<Held>,
     claims: AddressClaims,
     /// Control's own counters: what it gives up on.
@@ -66,8 +68,19 @@ pub struct Appliance {
     is_starting: bool,
     /// When each address in use elsewhere was last told of.
     conflicts_told: HashMap<Ipv4Addr, u64>,
-    /// Failed port that was tried last; the next one's turn comes first.
-    retried: Option<PortLabel>,
+}
+
+/// Why a port is not open.
+struct Failure {
+    why: String,
+    /// When it is tried again.
+    due: Instant,
+}
+
+impl Failure {
+    fn new(why: impl Into<String>) -> Self {
+        Self { why: why.into(), due: Instant::now() + RETRY }
+    }
 }
 
 impl Appliance {

@@ -175,7 +175,6 @@ fn build(
         chores_due: now,
         is_starting: true,
         conflicts_told: HashMap::new(),
-        retried: None,
     };
     notices.iter().for_each(|notice| appliance.event(notice));
     if shares_core {

@@ -30,7 +30,7 @@ fn kind(role: Role) -> PortKind {
 impl Appliance {
     pub(super) fn port_info(&self, port: Option<&PortLabel>) -> Result<Vec<PortInfo>, Refusal> {
         let open = self.publisher.ports().map(|(label, entry)| self.open_info(label, entry));
-        let failed = self.failed.iter().filter_map(|(label, why)| self.failed_info(label, why));
+        let failed = self.failed.iter().filter_map(|(label, f)| self.failed_info(label, &f.why));
         let mut ports: Vec<PortInfo> = open.chain(failed).collect();
         ports.retain(|info| port.is_none_or(|port| *port == info.port));
         ports.sort_by(|a, b| a.port.cmp(&b.port));

@@ -16,7 +16,7 @@ impl Appliance {
     pub(super) fn version(&self) -> Version {
         Version {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            dpdk: Some(self.eal.version()),
+            dpdk: Some(self.eal.version().trim_start_matches("DPDK ").to_owned()),
             pid: std::process::id(),
             uptime_s: self.started.elapsed().as_secs(),
             forwarding: self.is_forwarding,
