@@ -140,8 +140,8 @@ impl Host {
         let qsbr = Qsbr::new(4);
         let mut host = Host {
             fib: Ipv4FibWriter::new(64, qsbr.clone()),
-            adjacencies: AdjacencyWriter::new(1024, qsbr.clone()),
-            macs: MacWriter::new(256, qsbr.clone()),
+            adjacencies: AdjacencyWriter::new(1 << 14, qsbr.clone()),
+            macs: MacWriter::new(4096, qsbr.clone()),
             qsbr,
             records: BTreeMap::new(),
             networks: BTreeMap::new(),

@@ -169,7 +169,9 @@ fn change(pair: &mut Pair, number: u32) {
     pair.host.fib.insert(to, 24, adjacency).unwrap();
     pair.host.fib.remove(to, 24);
     pair.host.adjacencies.retire(adjacency);
-    pair.host.macs.remove(LAN, at(M3).mac);
+    if let Some(adjacency) = pair.host.macs.remove(LAN, at(M3).mac) {
+        pair.host.adjacencies.retire(adjacency);
+    }
     pair.host.add_mac(LAN, at(M3).mac, bridge_way(&guest(M3)), true);
     pair.host.macs.reclaim();
     pair.host.adjacencies.reclaim();
