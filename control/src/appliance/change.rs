@@ -114,8 +114,33 @@ impl Appliance {
         }
     }
 
+    /// Whether the devices that are open can carry what a batch asks of them.
+    fn check_mtus(&self, effects: &[Effect]) -> Result<(), Refusal> {
+        for effect in effects {
+            let (label, mtu) = match effect {
+                Effect::AdapterChanged { old, new } if old.mtu != new.mtu => {
+                    (port_label(new), new.mtu)
+                }
+                Effect::PortChanged { old, new } if old.mtu != new.mtu => {
+                    (PortLabel::Named(new.name.clone()), new.mtu)
+                }
+                _ => continue,
+            };
+            let Some(device) = self.devices.get(&label) else { continue };
+            let (least, most) = device.port.mtu_range();
+            if !(least..=most).contains(&mtu) {
+                let driver = device.port.driver();
+                let message =
+                    format!("{label}: MTU {mtu} is outside what {driver} takes, {least} to {most}");
+                return Err(Refusal::new(RefusalKind::Invalid, message));
+            }
+        }
+        Ok(())
+    }
+
     /// Opens every device that a batch needs; on failure closes those opened.
     fn stage(&mut self, effects: &[Effect]) -> Result<Staged, Refusal> {
+        self.check_mtus(effects)?;
         let gateway_mac = self.registry.gateway_mac();
         let mut staged = Staged::new();
         for effect in effects {
@@ -235,11 +260,12 @@ impl Appliance {
         if new.mtu != old.mtu && new.shared_port().is_none() {
             self.set_device_mtu(&port_label(new), new.mtu)?;
         }
-        if new.mac != old.mac && new.spec.is_tap() {
-            if let Some(device) = self.devices.get_mut(&port_label(new)) {
-                let set = device.port.set_mac(new.mac);
-                set.map_err(|e| Refusal::new(RefusalKind::Conflict, e.to_string()))?;
-            }
+        if new.mac != old.mac
+            && new.spec.is_tap()
+            && let Some(device) = self.devices.get_mut(&port_label(new))
+        {
+            let set = device.port.set_mac(new.mac);
+            set.map_err(|e| Refusal::new(RefusalKind::Conflict, e.to_string()))?;
         }
         self.told(|p| p.adapter_change(new))?;
         self.claim_adapter(Some(old), Some(new), true);

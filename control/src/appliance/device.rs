@@ -148,7 +148,7 @@ impl Appliance {
                 true => wanted.peer_mac,
                 false => wanted.own_mac.filter(|_| is_nic(wanted.spec)),
             },
-            ..AttachSpec::new(&device, self.pool.clone())
+            ..AttachSpec::new(&device, self.pool)
         };
         let attached = match ethdev::attach(self.eal, &spec) {
             // Not every device has a transmit queue for each worker; one is enough.

@@ -94,10 +94,8 @@ impl Appliance {
             }
             is_busy |= self.take_punts(PUNTS_PER_TURN);
             self.tick();
-            if !is_busy {
-                if let Some((request, responder)) = requests.next_within(IDLE) {
-                    responder.answer(self.answer(request));
-                }
+            if !is_busy && let Some((request, responder)) = requests.next_within(IDLE) {
+                responder.answer(self.answer(request));
             }
         }
     }

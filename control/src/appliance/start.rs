@@ -177,6 +177,9 @@ fn build(
         conflicts_told: HashMap::new(),
     };
     notices.iter().for_each(|notice| appliance.event(notice));
+    if let Some(address) = appliance.config.appliance.metrics {
+        appliance.event(&format!("metrics on {address}: not in this version, nothing is served"));
+    }
     if shares_core {
         let core = appliance.config.appliance.control_core;
         appliance.event(&format!(
@@ -195,13 +198,8 @@ fn launch(
 ) -> Result<WorkerEnd<DpdkIo>, StartError> {
     let counters = Arc::new(Counters::new());
     let punts = Arc::new(ArrayQueue::new(PUNTS));
-    let path: Path<DpdkIo> = Path::new(
-        fresh.tables.clone(),
-        counters.clone(),
-        pool.clone(),
-        punts.clone(),
-        Rates::default(),
-    );
+    let path: Path<DpdkIo> =
+        Path::new(fresh.tables.clone(), counters.clone(), *pool, punts.clone(), Rates::default());
     let missing = || StartError::System {
         what: "worker",
         source: std::io::Error::other("no place among the tables' readers"),

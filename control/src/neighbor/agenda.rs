@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn who_queues_again_keeps_its_turn() {
         let mut agenda = Agenda::new(Rate { per_s: 100, burst: 1 });
-        [1, 2, 1].map(|last| agenda.queue(target(last)));
+        [1, 2, 1].into_iter().for_each(|last| agenda.queue(target(last)));
         assert_eq!((agenda.ready(0), agenda.ready(9)), (Some(target(1)), None));
         assert_eq!((agenda.next_ms(), agenda.ready(10)), (Some(10), Some(target(2))));
         assert_eq!((agenda.ready(100), agenda.next_ms()), (None, None));
@@ -155,7 +155,8 @@ mod tests {
     fn each_port_has_a_lane_of_its_own() {
         let mut agenda = Agenda::new(Rate { per_s: 100, burst: 1 });
         let other = Target { port: PortId(2), ..target(9) };
-        [target(1), target(2), target(3), other].map(|target| agenda.queue(target));
+        let all = [target(1), target(2), target(3), other];
+        all.into_iter().for_each(|target| agenda.queue(target));
         let now = [agenda.ready(0), agenda.ready(0), agenda.ready(0)];
         assert_eq!(now, [Some(target(1)), Some(other), None]);
     }

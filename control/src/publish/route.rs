@@ -200,12 +200,12 @@ impl<I: Io> Publisher<I> {
     pub fn route_down(&mut self, route: &Route) {
         let IpNet::V4(net) = route.prefix else { return };
         self.unsay(prefix(net), Source::Static);
-        if let Via::NextHop(IpAddr::V4(hop)) = &route.via {
-            if let Some(nets) = self.routes.by_hop.get_mut(hop) {
-                nets.remove(&net);
-                if nets.is_empty() {
-                    self.routes.by_hop.remove(hop);
-                }
+        if let Via::NextHop(IpAddr::V4(hop)) = &route.via
+            && let Some(nets) = self.routes.by_hop.get_mut(hop)
+        {
+            nets.remove(&net);
+            if nets.is_empty() {
+                self.routes.by_hop.remove(hop);
             }
         }
         if let Some(resolved) = self.routes.resolved.remove(&net) {
