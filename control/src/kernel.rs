@@ -44,8 +44,9 @@ pub struct InterfaceSetup {
     pub mac: Option<MacAddr>,
     /// MTU in bytes; `None` leaves it.
     pub mtu: Option<u16>,
-    /// Its IPv4 addresses: exactly these; where there are none, what we set before is removed.
-    pub addresses: Vec<IpNet>,
+    /// Its IPv4 addresses: exactly these; where there are none, what we set before is removed. `None`
+    /// leaves them.
+    pub addresses: Option<Vec<IpNet>>,
     /// Next hop of the default route, on-link: it need not be inside any prefix of the interface.
     /// `None` removes the default route that we set on this interface before.
     pub gateway: Option<Ipv4Addr>,
@@ -97,7 +98,9 @@ async fn settle(kernel: &Handle, wanted: &InterfaceSetup) -> Result<(), Trouble>
     if wanted.up && !link.is_up {
         link::change(kernel, change().up(), "bring it up").await?;
     }
-    inet::settle_addresses(kernel, link.index, &ipv4_of(&wanted.addresses)).await?;
+    if let Some(addresses) = &wanted.addresses {
+        inet::settle_addresses(kernel, link.index, &ipv4_of(addresses)).await?;
+    }
     inet::settle_default_route(kernel, link.index, wanted.gateway).await?;
     if let Some((ip, mac)) = wanted.static_neighbor {
         inet::set_neighbor(kernel, link.index, ip, mac).await?;

@@ -5,18 +5,22 @@
 //! thread takes requests when it likes ([`Requests::try_next`]) and must answer each one
 //! ([`Responder::answer`]); a responder dropped unanswered tells the caller so.
 //!
+//! Waiting is never by sched_yield: where control shares a core with a worker, Linux from 6.18 on takes
+//! a whole time slice off whoever yields to it, and a few yields starve the thread for seconds. So
+//! answers wait on a condition variable, and the control thread sleeps between two looks.
+//!
 //! Invariant: a request is either taken by the control thread or given up by its caller, never
 //! both. A caller whose time ran out before the request was taken can therefore say that nothing
 //! was changed.
 
 use super::view;
 use crate::model::{Change, Name};
-use crossbeam::channel::{self, Receiver, RecvTimeoutError, Sender};
+use crossbeam::channel::{self, Receiver, Sender};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use view::PortLabel;
 
@@ -179,7 +183,7 @@ struct Pending {
     request: Request,
     /// Set once: by the control thread when it takes the request, or by the caller when it gives up.
     settled: Arc<AtomicBool>,
-    reply: Sender<Result<Answer, Refusal>>,
+    reply: Responder,
 }
 
 /// Settles a request for one side; `false` when the other side was first.
@@ -201,10 +205,55 @@ pub struct Requests {
 }
 
 /// Owes one answer.
-pub struct Responder {
-    reply: Sender<Result<Answer, Refusal>>,
+pub struct Responder(Arc<Reply>);
+
+/// One answer on its way back.
+#[derive(Default)]
+struct Reply {
+    state: Mutex<ReplyState>,
+    changed: Condvar,
 }
 
+#[derive(Default)]
+enum ReplyState {
+    #[default]
+    Awaited,
+    Here(Result<Answer, Refusal>),
+    /// The responder is gone and said nothing.
+    Dropped,
+}
+
+impl Reply {
+    /// A panic elsewhere leaves the state whole: it is set in one step.
+    fn lock(&self) -> MutexGuard<'_, ReplyState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, state: ReplyState) {
+        let mut current = self.lock();
+        if matches!(*current, ReplyState::Awaited) {
+            *current = state;
+            self.changed.notify_all();
+        }
+    }
+
+    /// Waits until there is an answer, or none will come, or the time is over.
+    fn wait(&self, deadline: Instant) -> ReplyState {
+        let mut state = self.lock();
+        while matches!(*state, ReplyState::Awaited) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        std::mem::take(&mut *state)
+    }
+}
+
+/// Between two looks of a control thread that waits for requests.
+const NAP: Duration = Duration::from_micros(500);
 /// Requests that may wait for the control thread; more are told to come back.
 const QUEUE: usize = 64;
 
@@ -222,8 +271,9 @@ impl Backend for ChannelBackend {
     fn call(&self, request: Request) -> Result<Answer, Refusal> {
         let unavailable = |message: String| Refusal::new(RefusalKind::Unavailable, message);
         let deadline = Instant::now() + self.patience;
-        let (reply, answer) = channel::bounded(1);
+        let answer = Arc::<Reply>::default();
         let settled = Arc::new(AtomicBool::new(false));
+        let reply = Responder(answer.clone());
         let pending = Pending { request, settled: settled.clone(), reply };
         self.requests.send_deadline(pending, deadline).map_err(|error| {
             unavailable(if error.is_timeout() {
@@ -233,18 +283,18 @@ impl Backend for ChannelBackend {
             })
         })?;
         let seconds = self.patience.as_secs();
-        match answer.recv_deadline(deadline) {
-            Ok(answer) => answer,
-            Err(RecvTimeoutError::Timeout) if settle(&settled) => Err(unavailable(format!(
+        match answer.wait(deadline) {
+            ReplyState::Here(answer) => answer,
+            ReplyState::Awaited if settle(&settled) => Err(unavailable(format!(
                 "busy: not begun within {seconds} s; nothing was changed, try again"
             ))),
-            Err(RecvTimeoutError::Timeout) => Err(unavailable(format!(
+            ReplyState::Awaited => Err(unavailable(format!(
                 "begun but not done within {seconds} s; look whether it took effect"
             ))),
-            Err(RecvTimeoutError::Disconnected) if settle(&settled) => {
+            ReplyState::Dropped if settle(&settled) => {
                 Err(unavailable("guestway is ending; nothing was changed".into()))
             }
-            Err(RecvTimeoutError::Disconnected) => {
+            ReplyState::Dropped => {
                 Err(Refusal::new(RefusalKind::Internal, "the request was dropped unanswered"))
             }
         }
@@ -266,24 +316,33 @@ impl Requests {
     pub fn next_within(&self, patience: Duration) -> Option<(Request, Responder)> {
         let deadline = Instant::now() + patience;
         loop {
-            let pending = self.requests.recv_deadline(deadline).ok()?;
-            if let Some(taken) = take(pending) {
+            if let Some(taken) = self.try_next() {
                 return Some(taken);
             }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            std::thread::sleep(left.min(NAP));
         }
     }
 }
 
 /// Takes a request unless its caller has given up.
 fn take(pending: Pending) -> Option<(Request, Responder)> {
-    settle(&pending.settled).then_some((pending.request, Responder { reply: pending.reply }))
+    settle(&pending.settled).then_some((pending.request, pending.reply))
 }
 
 impl Responder {
     /// Answers. A caller that has gone meanwhile is no error. Never blocks.
     pub fn answer(self, answer: Result<Answer, Refusal>) {
-        // The channel has room for exactly this one; all that can fail is that nobody listens.
-        let _ = self.reply.send(answer);
+        self.0.set(ReplyState::Here(answer));
+    }
+}
+
+impl Drop for Responder {
+    fn drop(&mut self) {
+        self.0.set(ReplyState::Dropped);
     }
 }
 

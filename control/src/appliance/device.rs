@@ -272,14 +272,16 @@ impl Appliance {
         let is_routed = adapter.mode == Mode::HostRouted;
         let is_ours_to_address = tap.configure && device.netns.is_some() && is_routed;
         let gateway = adapter.gateways.iter().find_map(ipv4_of);
-        let addresses = adapter.addresses.iter().filter_map(|net| guest_address(*net));
+        // Back in a network the guest keeps what it had, and changes it as it likes.
+        let addresses = is_ours_to_address
+            .then(|| adapter.addresses.iter().filter_map(|net| guest_address(*net)).collect());
         self.configure(&InterfaceSetup {
             place,
             interface: interface.clone(),
             alternative_name: device.netns.as_ref().and(tap.alternative_name()).map(str::to_owned),
             mac: Some(adapter.mac),
             mtu: Some(adapter.mtu),
-            addresses: addresses.filter(|_| is_ours_to_address).collect(),
+            addresses,
             gateway: gateway.filter(|_| is_ours_to_address),
             static_neighbor: None,
             up: tap.configure,
@@ -303,7 +305,7 @@ impl Appliance {
             alternative_name: None,
             mac: Some(server.mac),
             mtu: Some(server.mtu),
-            addresses: server.addresses.clone(),
+            addresses: Some(server.addresses.clone()),
             gateway: None,
             static_neighbor: None,
             up: true,
@@ -332,7 +334,7 @@ impl Appliance {
             alternative_name: None,
             mac: port.mac,
             mtu: Some(port.mtu),
-            addresses: addresses.filter(|_| is_host).collect(),
+            addresses: Some(addresses.filter(|_| is_host).collect()),
             gateway,
             // A shared port's kernel routes for others and has no address to ask with.
             static_neighbor: gateway.filter(|_| !is_host).map(|gateway| (gateway, own_mac)),

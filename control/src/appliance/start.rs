@@ -273,6 +273,7 @@ impl Appliance {
                 self.event(&error.to_string());
             }
         }
+        prompt::restore_terminal();
         self.eal.exit(code)
     }
 }

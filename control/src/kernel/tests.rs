@@ -72,7 +72,7 @@ fn setup(interface: &str, addresses: &[&str]) -> InterfaceSetup {
         alternative_name: None,
         mac: None,
         mtu: None,
-        addresses: nets(addresses),
+        addresses: Some(nets(addresses)),
         gateway: None,
         static_neighbor: None,
         up: true,

@@ -21,6 +21,9 @@ use std::time::{Duration, Instant};
 /// A worker that takes up nothing for so long is gone.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Between two looks at a worker. Never a yield: see `api::backend`.
+const NAP: Duration = Duration::from_micros(20);
+
 /// Queue handles that came back from the workers.
 pub struct Returned<I: Io> {
     /// Receive queues with their numbers.
@@ -95,7 +98,7 @@ impl<I: Io> WorkerEnd<I> {
             if Instant::now() > deadline {
                 return Err(WorkerSilent { core: self.core });
             }
-            std::thread::yield_now();
+            std::thread::sleep(NAP);
         }
         self.issued += 1;
         self.collect();
@@ -123,12 +126,12 @@ impl<I: Io> WorkerEnd<I> {
     /// Waits until every command sent is in force.
     fn settle(&mut self) -> Result<(), WorkerSilent> {
         let deadline = Instant::now() + PATIENCE;
-        while self.link.stats.commands.load(Ordering::Relaxed) < self.issued {
+        while self.link.stats.commands.load(Ordering::Acquire) < self.issued {
             self.collect();
             if Instant::now() > deadline {
                 return Err(WorkerSilent { core: self.core });
             }
-            std::thread::yield_now();
+            std::thread::sleep(NAP);
         }
         self.collect();
         Ok(())
