@@ -137,6 +137,10 @@ fn at_terminal(client: &Client, json: bool) {
             }
         }
     }
+    // The line editor has put the terminal back; there is nothing left to restore.
+    if let Ok(mut saved) = TERMINAL.lock() {
+        *saved = None;
+    }
 }
 
 /// Where the history is kept; its directory made. None without a home.

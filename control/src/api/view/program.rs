@@ -57,7 +57,8 @@ pub struct PortQueue {
     pub queue: u16,
 }
 
-/// Distribution of the time that one turn of a worker's loop took, nanoseconds.
+/// Distribution of the time that one turn of a worker's loop took, nanoseconds. Turns that found
+/// nothing to do count only where they took long: something took the core away.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct LoopTimes {

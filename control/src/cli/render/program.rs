@@ -10,7 +10,8 @@ pub(super) fn version(out: &mut dyn Write, version: &Version) -> io::Result<()> 
         out,
         "guestway {}, DPDK {}, pid {}, up {} s, forwarding {}, {} of {} mbufs free",
         version.version,
-        or_dash(version.dpdk.as_ref()),
+        // The library calls itself "DPDK 22.11.11".
+        or_dash(version.dpdk.as_ref().map(|dpdk| dpdk.trim_start_matches("DPDK "))),
         version.pid,
         version.uptime_s,
         on_off(version.forwarding),
