@@ -6,9 +6,9 @@ use nix::sys::signal::SigSet;
 use rtnetlink::Handle;
 use rtnetlink::sys::AsyncSocket;
 use std::io;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, TryRecvError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longest wait for the kernel in one call.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -51,7 +51,7 @@ fn in_thread<T: Send + 'static>(
     };
     let spawned = thread::Builder::new().name("kernel".to_owned()).spawn(body);
     spawned.map_err(|error| Trouble::NoSession(format!("no thread for it: {error}")))?;
-    match answer.recv_timeout(PATIENCE) {
+    match receive(&answer) {
         Ok(result) => result,
         Err(RecvTimeoutError::Timeout) => Err(Trouble::Slow),
         Err(RecvTimeoutError::Disconnected) => {
@@ -76,4 +76,22 @@ fn converse<T>(question: impl AsyncFnOnce(Handle) -> Result<T, Trouble>) -> Resu
         tokio::spawn(connection);
         tokio::time::timeout(PATIENCE, question(handle)).await.unwrap_or(Err(Trouble::Slow))
     })
+}
+
+/// Between two looks for an answer. The channel's own wait yields first, which starves a thread that
+/// shares its core with a worker (see `api::backend`).
+const NAP: Duration = Duration::from_micros(200);
+
+fn receive<T>(answer: &Receiver<T>) -> Result<T, RecvTimeoutError> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match answer.try_recv() {
+            Ok(told) => return Ok(told),
+            Err(TryRecvError::Disconnected) => return Err(RecvTimeoutError::Disconnected),
+            Err(TryRecvError::Empty) if Instant::now() >= deadline => {
+                return Err(RecvTimeoutError::Timeout);
+            }
+            Err(TryRecvError::Empty) => std::thread::sleep(NAP),
+        }
+    }
 }
