@@ -63,7 +63,8 @@ pub enum Command<I: Io> {
         queue: u16,
     },
     /// Reach this port so from now on; the old way comes back flushed, with all sent that waited for
-    /// it here.
+    /// it here. The owner of the transmit queue is told first, and the others once it has taken it up:
+    /// what they hand over before would find no way out.
     SetTx {
         /// The port.
         port: PortId,
@@ -279,7 +280,11 @@ impl<I: Io> Worker<I> {
                 }
                 Command::RemoveRx { port, queue } => self.remove_rx(port, queue),
                 Command::SetTx { port, tx } => {
-                    self.settle(now_ns);
+                    // Where there was no way nothing waits for an old one, and what other workers
+                    // hand over already is for the new one.
+                    if self.path.egress.has(port) {
+                        self.settle(now_ns);
+                    }
                     Displaced::Tx { port, tx: self.path.egress.set(port, tx) }
                 }
                 Command::SetPort(port, record) => {

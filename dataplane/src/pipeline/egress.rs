@@ -76,6 +76,11 @@ impl<I: Io> Egress<I> {
             None => way,
         }
     }
+
+    /// Whether there is a way out to this port.
+    pub fn has(&self, port: PortId) -> bool {
+        self.ports.get(port.index()).is_some_and(Option::is_some)
+    }
 }
 
 impl<I: Io> Path<I> {

@@ -249,6 +249,17 @@ fn hr_13_frames_for_a_port_that_went_never_reach_the_next_of_its_number() {
 }
 
 #[test]
+fn what_is_handed_over_for_a_port_that_is_being_opened_waits_for_its_way_out() {
+    let mut bench = Bench::new();
+    let c2 = MemoryPort::new(64);
+    let departure = bench.departure(C2, 7);
+    assert!(bench.link.departures.push(departure).is_ok());
+    bench.set_tx(C2, Some(&c2));
+    bench.poll();
+    assert_eq!(ids(&c2), [7]);
+}
+
+#[test]
 fn shutdown_sends_what_waits() {
     let mut bench = Bench::new();
     let c2 = MemoryPort::new(8192);
