@@ -261,3 +261,140 @@ pub(crate) fn checksum(bytes: &[u8]) -> u64 {
     const PRIME: u64 = 0x0000_0100_0000_01b3;
     bytes.iter().fold(BASIS, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Change, GuestKind};
+    use crate::registry::Identity;
+    use std::os::unix::fs::symlink;
+
+    fn guest(name: &str) -> Change {
+        Change::GuestAdd { guest: name.parse().unwrap(), kind: GuestKind::Container }
+    }
+
+    fn registry() -> Registry {
+        let mut registry = Registry::new(Identity { seed: 5 });
+        registry.apply(&[guest("ct1")]).unwrap();
+        registry
+    }
+
+    fn guests(store: &Store) -> Vec<String> {
+        let document = store.load().unwrap().expect("a state");
+        let registry = Registry::restore(document, &[], &[]).unwrap();
+        registry.guests().map(|guest| guest.name.to_string()).collect()
+    }
+
+    #[test]
+    fn what_was_committed_is_found_and_an_empty_directory_is_no_state() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b");
+        let store = Store::open(&path).unwrap();
+        assert!(store.load().unwrap().is_none());
+        let mut registry = registry();
+        store.commit(&mut registry).unwrap();
+        assert!(!registry.is_unsettled());
+        assert_eq!(guests(&store), ["ct1"]);
+        registry.apply(&[guest("ct2")]).unwrap();
+        assert_eq!(guests(&store), ["ct1"], "applied is not yet on disk");
+        store.commit(&mut registry).unwrap();
+        assert_eq!(guests(&store), ["ct1", "ct2"]);
+        assert!(!path.join(NEXT).exists());
+    }
+
+    #[test]
+    fn a_full_disk_takes_the_change_back_and_the_file_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let mut registry = registry();
+        store.commit(&mut registry).unwrap();
+        // Writing to this device always finds the disk full.
+        symlink("/dev/full", dir.path().join(NEXT)).unwrap();
+        registry.apply(&[guest("ct2")]).unwrap();
+        let refusal = store.commit(&mut registry).unwrap_err();
+        assert_eq!(refusal.kind, RefusalKind::Storage);
+        assert!(refusal.message.contains("No space left"), "{refusal}");
+        assert!(refusal.message.ends_with("nothing was changed"), "{refusal}");
+        assert_eq!(registry.guests().count(), 1);
+        assert_eq!(guests(&store), ["ct1"]);
+        // Once there is room again, it goes on.
+        registry.apply(&[guest("ct2")]).unwrap();
+        store.commit(&mut registry).unwrap();
+        assert_eq!(guests(&store), ["ct1", "ct2"]);
+    }
+
+    #[test]
+    fn a_torn_or_damaged_file_stops_the_start_and_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        store.save(&registry()).unwrap();
+        let whole = fs::read(store.file()).unwrap();
+        let damaged = |bytes: &[u8]| {
+            fs::write(store.file(), bytes).unwrap();
+            store.load().is_err()
+        };
+        for end in 0..whole.len() - 1 {
+            assert!(damaged(&whole[..end]), "cut at {end}");
+            let mut flipped = whole.clone();
+            flipped[end] ^= 0x04;
+            assert!(damaged(&flipped), "bit at {end}");
+            // Only the newest copies would be looked at; this many would fill the test's disk.
+            for entry in fs::read_dir(dir.path()).unwrap() {
+                let path = entry.unwrap().path();
+                if path.to_string_lossy().contains(".corrupt-") {
+                    fs::remove_file(path).unwrap();
+                }
+            }
+        }
+        fs::write(store.file(), b"{").unwrap();
+        for _ in 0..2 {
+            let error = store.load().unwrap_err().to_string();
+            assert!(error.contains("is damaged") && error.contains(".corrupt-1"), "{error}");
+        }
+        assert_eq!(fs::read(dir.path().join("state.json.corrupt-1")).unwrap(), b"{");
+        assert!(store.file().exists(), "it is not taken away: the next start must stop as well");
+        fs::write(store.file(), b"{{").unwrap();
+        let error = store.load().unwrap_err().to_string();
+        assert!(error.contains(".corrupt-2"), "{error}");
+    }
+
+    #[test]
+    fn a_crash_before_the_rename_leaves_the_old_state() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let mut registry = registry();
+        store.commit(&mut registry).unwrap();
+        fs::write(dir.path().join(NEXT), b"{\"format\":1,\"chec").unwrap();
+        assert_eq!(guests(&store), ["ct1"]);
+        registry.apply(&[guest("ct2")]).unwrap();
+        store.commit(&mut registry).unwrap();
+        assert_eq!(guests(&store), ["ct1", "ct2"]);
+    }
+
+    #[test]
+    fn another_format_is_named_and_not_called_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        fs::write(store.file(), br#"{"format":2,"checksum":"","state":{}}"#).unwrap();
+        let error = store.load().unwrap_err().to_string();
+        assert!(error.contains("has format 2, and this version reads 1"), "{error}");
+    }
+
+    #[test]
+    fn two_appliances_do_not_share_a_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Store::open(dir.path()).unwrap();
+        let error = Store::open(dir.path()).unwrap_err().to_string();
+        let process = format!("(process {})", std::process::id());
+        assert!(
+            error.contains("in use by another appliance") && error.contains(&process),
+            "{error}"
+        );
+        drop(first);
+        Store::open(dir.path()).unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, b"").unwrap();
+        let error = Store::open(&file).unwrap_err().to_string();
+        assert!(error.contains("must be a directory"), "{error}");
+    }
+}

@@ -1,6 +1,7 @@
 //! The file's changes, tried on an empty registry: duplicates, dangling names, what doesn't go together.
 
 use super::Appliance;
+use super::recover::Recovered;
 use super::sections::Entry;
 use crate::model::{Change, Name, PortWish};
 use crate::registry::{Holder, Identity, Missing, Refusal, RefusalKind, Registry};
@@ -17,13 +18,17 @@ struct Trial<'e, 'a> {
     places: BTreeMap<Missing, &'e Entry<'a>>,
     /// Things that are in the file but could not be registered: that they are missing is no news.
     doubtful: BTreeSet<Missing>,
+    /// Lines of the file could not be read: anything may be missing because of that.
+    is_partial: bool,
 }
 
 /// Notes what the registry refuses.
-pub(super) fn check(entries: &[Entry<'_>], appliance: &Appliance) {
+pub(super) fn check(entries: &[Entry<'_>], appliance: &Appliance, recovered: &Recovered) {
     let mut registry = Registry::new(Identity { seed: 0 });
     registry.set_worker_cores(appliance.workers.clone());
-    let mut trial = Trial { registry, places: BTreeMap::new(), doubtful: BTreeSet::new() };
+    let is_partial = !recovered.dropped.is_empty();
+    let (places, doubtful) = (BTreeMap::new(), BTreeSet::new());
+    let mut trial = Trial { registry, places, doubtful, is_partial };
     for entry in entries {
         match &entry.change {
             Ok(change) => trial.add(change, entry),
@@ -94,12 +99,17 @@ impl<'e, 'a> Trial<'e, 'a> {
     }
 
     fn note(&self, refusal: &Refusal, entry: &Entry<'_>, change: &Change) {
-        if refusal.missing.as_ref().is_some_and(|missing| self.doubtful.contains(missing)) {
+        if let Some(missing) = &refusal.missing
+            && (self.is_partial || self.doubtful.contains(missing))
+        {
             return;
         }
         // An address that nobody is found to have may be one of an adapter or uplink that is wrong.
         let via = matches!(change, Change::RouteAdd { .. }) && refusal.field == "via";
-        if via && refusal.kind == RefusalKind::Conflict && !self.doubtful.is_empty() {
+        if via
+            && refusal.kind == RefusalKind::Conflict
+            && (self.is_partial || !self.doubtful.is_empty())
+        {
             return;
         }
         let message = match self.first_place(refusal, change) {

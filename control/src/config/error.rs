@@ -54,10 +54,6 @@ impl Errors {
         });
     }
 
-    pub(super) fn count(&self) -> usize {
-        self.found.len()
-    }
-
     /// In the order of the file.
     pub(super) fn into_sorted(mut self) -> Vec<ConfigError> {
         self.found.sort_by(|a, b| (a.line, &a.key).cmp(&(b.line, &b.key)));

@@ -10,6 +10,7 @@ mod diff;
 mod error;
 mod fields;
 mod plan;
+mod recover;
 mod render;
 mod section;
 mod sections;
@@ -123,17 +124,17 @@ pub fn load(file: &Path) -> Result<Config, Vec<ConfigError>> {
 /// As [`load`].
 pub fn parse(file: &Path, text: &str) -> Result<Config, Vec<ConfigError>> {
     let mut errors = Errors::new(file);
-    let lines = Lines::of(text);
-    let (root, syntax) = DeTable::parse_recoverable(text);
-    for error in &syntax {
+    let recovered = recover::recover(text, &mut errors);
+    let lines = Lines::of(&recovered.text);
+    let (root, left) = DeTable::parse_recoverable(&recovered.text);
+    for error in &left {
         let line = error.span().map(|span| lines.line(span.start));
         errors.add(line, "", format!("not TOML: {}", error.message()));
     }
-    let is_broken = errors.count() > 0;
-    let source = Source { lines, errors: RefCell::new(errors), is_broken };
+    let source = Source { lines, errors: RefCell::new(errors), recovered: &recovered };
     let root_section = sections::open_root(&source, &root);
     let (appliance, entries) = sections::read(&root_section);
-    check::check(&entries, &appliance);
+    check::check(&entries, &appliance, &recovered);
     let (ports, initial) = check::split(entries);
     let errors = source.errors.into_inner().into_sorted();
     if !errors.is_empty() {

@@ -1,6 +1,7 @@
 //! Reading one table of the file: typed values by key, each error noted with its line.
 
 use super::error::{Errors, Lines};
+use super::recover::Recovered;
 use super::suggest::nearest;
 use crate::model::parse_prefix;
 use ipnet::IpNet;
@@ -13,17 +14,17 @@ use toml::de::{DeTable, DeValue};
 
 /// What all sections of one file share.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) struct Source<'a> {
     pub(super) lines: Lines,
     pub(super) errors: RefCell<Errors>,
-    /// The text has syntax errors, so a key that is missing may only be unreadable.
-    pub(super) is_broken: bool,
+    /// Where lines are missing, a missing key may only have been unreadable.
+    pub(super) recovered: &'a Recovered,
 }
 
 /// One table of the file.
 #[derive(Debug)]
 pub(super) struct Section<'a> {
-    source: &'a Source,
+    source: &'a Source<'a>,
     table: &'a DeTable<'a>,
     span: Range<usize>,
     path: String,
@@ -34,7 +35,7 @@ pub(super) struct Section<'a> {
 impl<'a> Section<'a> {
     /// Opens a table; keys that it may not have are errors.
     pub(super) fn open(
-        source: &'a Source,
+        source: &'a Source<'a>,
         table: &'a DeTable<'a>,
         span: Range<usize>,
         path: String,
@@ -59,16 +60,6 @@ impl<'a> Section<'a> {
     /// The path of one of its keys.
     fn key(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
-    }
-
-    /// Puts the section's name into its path once it is known.
-    pub(super) fn name_path(&mut self, name: &str) {
-        self.path = format!("{}[{name}]", self.path);
-    }
-
-    /// Gives it another path, once the names above it are known.
-    pub(super) fn set_path(&mut self, path: String) {
-        self.path = path;
     }
 
     /// The same table for a second change, with what was wrong so far.
@@ -263,7 +254,9 @@ impl<'a> Section<'a> {
 
     /// Says that a key is missing, if it is.
     pub(super) fn require(&self, key: &str, what: &str) {
-        if self.table.contains_key(key) || self.source.is_broken {
+        let header = self.source.lines.line(self.span.start);
+        if self.table.contains_key(key) || self.source.recovered.is_damaged(header) {
+            self.wrong.set(self.wrong.get() + usize::from(!self.table.contains_key(key)));
             return;
         }
         self.note(self.span.start, &self.path, format!("{key} is missing: {what}"));
@@ -279,7 +272,7 @@ impl<'a> Section<'a> {
         Some(Section::open(self.source, table, value.span(), self.key(key), known))
     }
 
-    /// The tables of an array of tables.
+    /// The tables of an array of tables. The first known key is what one is called by.
     pub(super) fn tables(&self, key: &str, known: &[&str]) -> Vec<Section<'a>> {
         let Some(value) = self.value(key) else { return Vec::new() };
         let wanted = format!("an array of tables: [[{key}]]");
@@ -289,7 +282,12 @@ impl<'a> Section<'a> {
         };
         let open = |item: &'a Spanned<DeValue<'a>>| match item.get_ref() {
             DeValue::Table(table) => {
-                Some(Section::open(self.source, table, item.span(), self.key(key), known))
+                let called = known.first().and_then(|key| table.get(*key)?.get_ref().as_str());
+                let path = match called {
+                    Some(name) => format!("{}[{}]", self.key(key), cut(name)),
+                    None => self.key(key),
+                };
+                Some(Section::open(self.source, table, item.span(), path, known))
             }
             _ => {
                 self.wrong_type(key, item, &wanted);
@@ -300,20 +298,26 @@ impl<'a> Section<'a> {
     }
 }
 
-/// A value as an error shows it, cut to a readable length.
+/// A value as an error shows it.
 fn shown(value: &DeValue<'_>) -> String {
-    const LONGEST: usize = 60;
-    let text = match value {
-        DeValue::String(text) => format!("{text:?}"),
-        DeValue::Integer(number) => number.to_string(),
-        DeValue::Float(number) => number.to_string(),
+    match value {
+        DeValue::String(text) => format!("{:?}", cut(text)),
+        DeValue::Integer(number) => cut(&number.to_string()),
+        DeValue::Float(number) => cut(&number.to_string()),
         DeValue::Boolean(switch) => switch.to_string(),
         DeValue::Datetime(time) => time.to_string(),
         DeValue::Array(_) => "a list".to_owned(),
         DeValue::Table(_) => "a table".to_owned(),
-    };
-    match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text,
     }
+}
+
+/// A readable part of a text: what the file holds may be any length, and control what it is shown on.
+fn cut(text: &str) -> String {
+    const LONGEST: usize = 60;
+    let mut out: String =
+        text.chars().take(LONGEST).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    if text.chars().nth(LONGEST).is_some() {
+        out.push('…');
+    }
+    out
 }

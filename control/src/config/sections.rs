@@ -60,7 +60,7 @@ const NETWORK: [&str; 9] = [
 const SERVER: [&str; 3] = ["port", "addresses", "mac"];
 const ROUTE: [&str; 3] = ["prefix", "via", "dev"];
 const NEIGHBOR: [&str; 3] = ["ip", "mac", "dev"];
-const MAC: [&str; 5] = ["network", "mac", "guest", "adapter", "port"];
+const MAC: [&str; 5] = ["mac", "network", "guest", "adapter", "port"];
 const CLASS: [&str; 2] = ["name", "prefixes"];
 const GUEST: [&str; 3] = ["name", "kind", "adapter"];
 const ADAPTER: [&str; 13] = [
@@ -98,7 +98,7 @@ pub(super) struct Entry<'a> {
 }
 
 /// The top of the file.
-pub(super) fn open_root<'a>(source: &'a Source, root: &'a Spanned<DeTable<'a>>) -> Section<'a> {
+pub(super) fn open_root<'a>(source: &'a Source<'a>, root: &'a Spanned<DeTable<'a>>) -> Section<'a> {
     Section::open(source, root.get_ref(), 0..0, String::new(), &ROOT)
 }
 
@@ -180,14 +180,10 @@ fn absolute_path<'a>(section: &Section<'a>, key: &str, longest: usize) -> Option
     None
 }
 
-/// The name of a table, and its path by it.
-fn read_name(section: &mut Section<'_>) -> Option<Name> {
+/// The name of a table.
+fn read_name(section: &Section<'_>) -> Option<Name> {
     section.require("name", "1 to 32 of a-z, 0-9, '-', '_', '.'");
-    let name: Option<Name> = section.parsed("name");
-    if let Some(name) = &name {
-        section.name_path(name.as_str());
-    }
-    name
+    section.parsed("name")
 }
 
 /// Adds an entry: the change if the table is right, else its name.
@@ -202,14 +198,14 @@ fn push<'a>(
 }
 
 fn read_port<'a>(
-    mut section: Section<'a>,
+    section: Section<'a>,
     role: Option<PortRole>,
     name: Option<Name>,
     entries: &mut Vec<Entry<'a>>,
 ) {
     const ROLES: [(&str, PortRole); 3] =
         [("shared", PortRole::Shared), ("uplink", PortRole::Uplink), ("host", PortRole::Host)];
-    let Some(name) = name.or_else(|| read_name(&mut section)) else { return };
+    let Some(name) = name.or_else(|| read_name(&section)) else { return };
     section.require(
         "device",
         "a PCI address like \"0000:3b:00.0\" or a vdev like \"net_tap0,iface=up0\"",
@@ -240,13 +236,13 @@ fn read_addresses(section: &Section<'_>, key: &str) -> Option<Vec<IpAddr>> {
     section.strings(key, |text| text.parse().map_err(|_| format!("{text:?} is not an IP address")))
 }
 
-fn read_network<'a>(mut section: Section<'a>, entries: &mut Vec<Entry<'a>>) {
+fn read_network<'a>(section: Section<'a>, entries: &mut Vec<Entry<'a>>) {
     const POLICIES: [(&str, UnknownUnicast); 3] = [
         ("uplink", UnknownUnicast::Uplink),
         ("flood", UnknownUnicast::Flood),
         ("drop", UnknownUnicast::Drop),
     ];
-    let Some(network) = read_name(&mut section) else { return };
+    let Some(network) = read_name(&section) else { return };
     let port: Option<Name> = section.parsed("uplink");
     let vlan = section.number("vlan", 0..=u16::MAX);
     if vlan.is_some() && !section.has("uplink") {
@@ -279,8 +275,7 @@ fn read_network<'a>(mut section: Section<'a>, entries: &mut Vec<Entry<'a>>) {
         let change = Change::NetworkSet { network: network.clone(), set };
         push(entries, part, network.clone(), Some(change));
     }
-    let Some(mut section) = server else { return };
-    section.set_path(format!("network[{network}].server"));
+    let Some(section) = server else { return };
     section.require("port", "what the server's port is made of, like \"tap,iface=srv-lan0\"");
     let server = NetworkServer {
         port: section.string("port").unwrap_or_default().to_owned(),
@@ -292,28 +287,26 @@ fn read_network<'a>(mut section: Section<'a>, entries: &mut Vec<Entry<'a>>) {
     push(entries, section, network, change);
 }
 
-fn read_guest<'a>(mut section: Section<'a>, entries: &mut Vec<Entry<'a>>) {
+fn read_guest<'a>(section: Section<'a>, entries: &mut Vec<Entry<'a>>) {
     const KINDS: [(&str, GuestKind); 2] =
         [("container", GuestKind::Container), ("vm", GuestKind::Vm)];
-    let guest = read_name(&mut section);
+    let guest = read_name(&section);
     section.require("kind", "\"container\" or \"vm\"");
     let kind = section.choice("kind", &KINDS);
     let adapters = section.tables("adapter", &ADAPTER);
-    let path = section.path().to_owned();
     if let Some(guest) = &guest {
         let change = kind.map(|kind| Change::GuestAdd { guest: guest.clone(), kind });
         push(entries, section, guest.clone(), change);
     }
-    for mut adapter in adapters {
-        adapter.set_path(format!("{path}.adapter"));
+    for adapter in adapters {
         read_adapter(adapter, guest.as_ref(), entries);
     }
 }
 
-fn read_adapter<'a>(mut section: Section<'a>, guest: Option<&Name>, entries: &mut Vec<Entry<'a>>) {
+fn read_adapter<'a>(section: Section<'a>, guest: Option<&Name>, entries: &mut Vec<Entry<'a>>) {
     const MODES: [(&str, Mode); 2] =
         [("host-routed", Mode::HostRouted), ("virtual-network", Mode::VirtualNetwork)];
-    let name = read_name(&mut section);
+    let name = read_name(&section);
     section.require("port", "what its port is made of, like \"tap,iface=NAME\" or \"shared:PORT\"");
     let wish = AdapterWish {
         port: section.string("port").map(str::to_owned),
@@ -327,9 +320,10 @@ fn read_adapter<'a>(mut section: Section<'a>, guest: Option<&Name>, entries: &mu
         filter: section.choices("filter", &FILTERS).map(|list| list.into_iter().collect()),
         announce: section.switch("announce"),
         probe: section.switch("probe"),
-        rate: section.table("rate", &RATE).map(|rate| Rate {
-            in_bps: rate.number("in", 0..=u64::MAX),
-            out_bps: rate.number("out", 0..=u64::MAX),
+        rate: section.table("rate", &RATE).and_then(|rate| {
+            let in_bps = rate.number("in", 0..=u64::MAX);
+            let out_bps = rate.number("out", 0..=u64::MAX);
+            Some(Rate { in_bps, out_bps }).filter(|_| !rate.is_wrong())
         }),
     };
     let (Some(guest), Some(adapter)) = (guest, name) else { return };
@@ -338,12 +332,9 @@ fn read_adapter<'a>(mut section: Section<'a>, guest: Option<&Name>, entries: &mu
     push(entries, section, adapter, change);
 }
 
-fn read_route<'a>(mut section: Section<'a>, entries: &mut Vec<Entry<'a>>) {
+fn read_route<'a>(section: Section<'a>, entries: &mut Vec<Entry<'a>>) {
     section.require("prefix", "the destination, like \"203.0.113.64/26\"");
     let prefix: Option<IpNet> = section.prefix("prefix");
-    if let Some(prefix) = prefix {
-        section.name_path(&prefix.to_string());
-    }
     let next_hop = section.address("via", "an IP address; for a port say dev = \"PORT\"");
     let dev: Option<Name> = section.parsed("dev");
     if section.has("via") && section.has("dev") {
@@ -357,27 +348,21 @@ fn read_route<'a>(mut section: Section<'a>, entries: &mut Vec<Entry<'a>>) {
     }
 }
 
-fn read_neighbor<'a>(mut section: Section<'a>, entries: &mut Vec<Entry<'a>>) {
+fn read_neighbor<'a>(section: Section<'a>, entries: &mut Vec<Entry<'a>>) {
     section.require("ip", "the neighbor's address");
     section.require("mac", "the neighbor's MAC");
     section.require("dev", "the uplink that it is on");
     let ip: Option<IpAddr> = section.address("ip", "an IP address");
-    if let Some(ip) = ip {
-        section.name_path(&ip.to_string());
-    }
     let (mac, dev) = (section.parsed("mac"), section.parsed("dev"));
     if let (Some(ip), Some(mac), Some(dev)) = (ip, mac, dev) {
         entries.push(Entry { change: Ok(Change::NeighborAdd { ip, mac, dev }), section });
     }
 }
 
-fn read_mac<'a>(mut section: Section<'a>, entries: &mut Vec<Entry<'a>>) {
+fn read_mac<'a>(section: Section<'a>, entries: &mut Vec<Entry<'a>>) {
     section.require("network", "the network that it is in");
     section.require("mac", "the MAC");
     let (network, mac) = (section.parsed("network"), section.parsed("mac"));
-    if let Some(mac) = section.string("mac") {
-        section.name_path(mac);
-    }
     let guest: Option<Name> = section.parsed("guest");
     let adapter: Option<Name> = section.parsed("adapter");
     let port: Option<Name> = section.parsed("port");
@@ -397,8 +382,8 @@ fn read_mac<'a>(mut section: Section<'a>, entries: &mut Vec<Entry<'a>>) {
     }
 }
 
-fn read_class<'a>(mut section: Section<'a>, entries: &mut Vec<Entry<'a>>) {
-    let Some(class) = read_name(&mut section) else { return };
+fn read_class<'a>(section: Section<'a>, entries: &mut Vec<Entry<'a>>) {
+    let Some(class) = read_name(&section) else { return };
     section.require("prefixes", "a list of destinations, like [\"192.0.2.0/24\"]");
     let prefixes = section.prefixes("prefixes");
     let change = prefixes.map(|prefixes| Change::ClassAdd { class: class.clone(), prefixes });
