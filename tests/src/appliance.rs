@@ -89,7 +89,7 @@ impl Appliance {
             plugged = plugged || self.lan.as_ref().is_some_and(|lan| lan.try_enslave("up0"));
             let answers = UnixStream::connect(&self.socket).is_ok();
             if answers && plugged && self.ctl("show version").is_ok() {
-                self.pool = Some(Pool::read(self));
+                self.pool = Some(Pool::read_at_rest(self));
                 self.ports_have_gone.set(false);
                 return;
             }
@@ -194,7 +194,7 @@ impl Appliance {
 
     /// Takes the pool's state as it is now for the one to come back to: a port was added to stay.
     pub fn forget_pool(&mut self) {
-        self.pool = Some(Pool::read(self));
+        self.pool = Some(Pool::read_at_rest(self));
     }
 
     /// SIGTERM, and how it exited.
@@ -216,6 +216,26 @@ impl Appliance {
         }
     }
 
+    /// Tells, on standard error, what a failed test's reader wants to know.
+    fn explain(&self) {
+        let log = self.log();
+        let tail = log.get(log.len().saturating_sub(4_000)..).unwrap_or(&log);
+        eprintln!("--- the appliance said\n{tail}");
+        for words in ["show drops", "show neighbor", "show port stats all", "show worker"] {
+            let output = Command::new(binary())
+                .args(["ctl", "--socket"])
+                .arg(&self.socket)
+                .args(words.split(' '))
+                .stdin(Stdio::null())
+                .output();
+            let text = output.map_or_else(
+                |e| e.to_string(),
+                |o| String::from_utf8_lossy(&[o.stdout, o.stderr].concat()).into_owned(),
+            );
+            eprintln!("--- {words}\n{text}");
+        }
+    }
+
     /// kill -9.
     pub fn kill(&mut self) {
         let mut child = self.child.take().expect("running");
@@ -232,15 +252,13 @@ impl Appliance {
 
 impl Drop for Appliance {
     fn drop(&mut self) {
+        if std::thread::panicking() && self.child.is_some() {
+            self.explain();
+        }
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
-            if std::thread::panicking() {
-                let log = self.log();
-                let from = log.len().saturating_sub(4_000);
-                let tail = log.get(from..).unwrap_or(&log);
-                eprintln!("--- the appliance's last words\n{tail}");
-            } else {
+            if !std::thread::panicking() {
                 panic!("a test must stop its appliance, so that the books are checked");
             }
         }

@@ -25,8 +25,6 @@ fn with_a_vm() -> World {
         config.vm("vm1").adapter("eth0", &tap("vm1", "eth0"), "")
     });
     world.lab.known("vm1").address("eth0", "192.0.2.200/24");
-    // Container 1 finds the VM on its link once it shares it.
-    world.ct(1).run("ip route add 192.0.2.200/32 dev eth0");
     world
 }
 
@@ -38,12 +36,14 @@ fn switches(set_mode: impl Fn(&World, &str)) {
     world.ct(1).reaches(&address(2));
     for _ in 0..MODE_SWITCHES.now() {
         set_mode(&world, "virtual-network");
+        // As a physical NIC, it is configured by the guest itself.
+        world.ct(1).address("eth0", &format!("{}/24", address(1)));
         world.ct(1).forget_neighbors();
         world.ct(1).reaches_within(SECOND, "192.0.2.200");
         vm.reaches_within(SECOND, &address(1));
         assert!(!world.ct(2).ping(&address(1)), "no longer routed");
+        world.ct(1).run(&format!("ip addr del {}/24 dev eth0", address(1)));
         set_mode(&world, "host-routed");
-        world.ct(1).forget_neighbors();
         world.ct(1).reaches_within(SECOND, &address(2));
         world.ct(2).reaches_within(SECOND, &address(1));
         world.out().reaches_within(SECOND, &address(1));

@@ -8,7 +8,7 @@ use tests::counts::SHARED_CHURN;
 use tests::frames::{addresses, ip, mac, macs};
 use tests::paced::{Paced, Talker};
 use tests::world::{FAR, GATEWAY, OUT, ROUTER, SERVER, address, venet};
-use tests::{Attach, Config, World, tcp};
+use tests::{Attach, Config, World, eventually, tcp};
 
 #[test]
 fn hr2_a_container_with_no_mode_is_host_routed() {
@@ -303,8 +303,9 @@ fn both_counters(attach: Attach) {
     world.ct(1).reaches(&address(2));
     let stats = |guest: &str| adapter(&world.app, guest, "eth0")["stats"].clone();
     let before = (stats("ct1"), stats("ct2"));
-    world.ct(1).run(&format!("ping -n -q -c 20 -i 0.01 -s 1000 {}", address(2)));
-    std::thread::sleep(Duration::from_millis(200));
+    world.ct(1).run(&format!("ping -n -q -c 20 -i 0.01 -s 1000 -w 3 {}", address(2)));
+    let arrived = || count(&stats("ct1"), "tx-pkts") >= count(&before.0, "tx-pkts") + 20;
+    eventually("all answers are counted", Duration::from_secs(3), arrived);
     let after = (stats("ct1"), stats("ct2"));
     for key in ["rx-pkts", "tx-pkts"] {
         let grew = |a: &serde_json::Value, b: &serde_json::Value| count(b, key) - count(a, key);
