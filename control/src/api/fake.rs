@@ -63,7 +63,7 @@ impl Backend for Fake {
             Request::Change(changes) => change(&changes),
             Request::Show(what) => show(what),
             Request::Act(Action::Stop) => {
-                std::thread::sleep(Duration::from_millis(700));
+                std::thread::sleep(Duration::from_secs(5));
                 Ok(Answer::Done)
             }
             Request::Act(Action::Shutdown) => {
