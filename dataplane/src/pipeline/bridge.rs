@@ -23,6 +23,11 @@ pub(super) fn bridge<F: Frame>(
     work: &mut Work,
     now_ns: u64,
 ) {
+    let is_bridged =
+        |verdict: &Verdict| matches!(verdict, Verdict::Bridge(_) | Verdict::ArpAndBridge(_));
+    if !work.verdicts[..burst.len()].iter().any(is_bridged) {
+        return;
+    }
     let mut keys = [0u64; 2 * BURST_PKTS];
     let mut found = [None; 2 * BURST_PKTS];
     let mut slots = [0usize; BURST_PKTS];
@@ -38,9 +43,6 @@ pub(super) fn bridge<F: Frame>(
             slots[count] = slot;
             count += 1;
         }
-    }
-    if count == 0 {
-        return;
     }
     tables.macs.lookup_bulk(&keys[..2 * count], &mut found[..2 * count]);
     for (pair, slot) in found[..2 * count].chunks_exact(2).zip(slots) {

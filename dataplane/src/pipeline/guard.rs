@@ -5,6 +5,7 @@
 //! guest is that guest's to use. In a network the adapter's own short list decides.
 
 use super::layers::innermost;
+use super::view::View;
 use super::work::{Notice, Verdict, Work, count_from_guest};
 use crate::counters::{Counters, DropReason};
 use crate::frame::{Burst, Frame, Ingress};
@@ -22,11 +23,13 @@ use crate::wire::{dhcp, icmpv6, ipv4};
 /// Turns the verdict of every frame whose source is not its sender's into a drop.
 pub(super) fn guard<F: Frame>(
     record: &PortRecord,
+    view: &View,
     tables: &Tables,
     counters: &Counters,
     burst: &mut Burst<F>,
     work: &mut Work,
 ) {
+    let is_on_lan = is_on_lan(record, view);
     for (slot, frame) in burst.iter_mut().enumerate() {
         if let Verdict::Drop(_) = work.verdicts[slot] {
             continue;
@@ -35,7 +38,8 @@ pub(super) fn guard<F: Frame>(
             Attachment::Closed => Err(DropReason::PortClosed),
             Attachment::Routed(adapter) => routed(adapter, tables, frame, work, slot),
             Attachment::Bridged(adapter) => {
-                bridged(adapter, frame).and_then(|()| to_router(adapter, work, slot))
+                let member = Bridged { adapter, is_on_lan, tables };
+                member.check(frame).and_then(|()| to_router(adapter, work, slot))
             }
             Attachment::Shared { peer_mac } => {
                 shared(record, *peer_mac, tables, counters, frame, work, slot)
@@ -200,61 +204,88 @@ fn to_router(adapter: &BridgedAdapter, work: &Work, slot: usize) -> Checked {
     require(!is_owned(from) || from.adapter == adapter.adapter, DropReason::SpoofedIp)
 }
 
-/// A member of a network: MAC first, then by protocol.
-fn bridged<F: Frame>(adapter: &BridgedAdapter, frame: &F) -> Checked {
-    let Some(ethernet) = Ethernet::parse(frame.head()) else {
-        return Err(DropReason::EthernetTruncated);
+/// Whether the port's adapter shares the wire with host-routed guests and the server.
+fn is_on_lan(record: &PortRecord, view: &View) -> bool {
+    let Attachment::Bridged(BridgedAdapter { network, .. }) = &record.attachment else {
+        return false;
     };
-    let filters = adapter.filters;
-    if filters.mac {
-        require(ethernet.source == adapter.peer_mac, DropReason::SpoofedMac)?;
-    }
-    if filters.bpdu {
-        require(!is_link_local_group(ethernet.destination), DropReason::BridgeProtocol)?;
-    }
-    let Some((ether_type, packet)) = innermost(frame.head()) else {
-        // Whatever is down there, nothing can vouch for it.
-        let is_filtered = filters.ip || filters.mac || filters.dhcp || filters.ra;
-        return require(!is_filtered, DropReason::VlanUnknown);
-    };
-    match ether_type {
-        ETHERTYPE_IPV4 => bridged_ipv4(adapter, packet),
-        ETHERTYPE_ARP => bridged_arp(adapter, packet),
-        ETHERTYPE_IPV6 => {
-            require(
-                !filters.ra || !icmpv6::is_router_advertisement(packet),
-                DropReason::RouterAdvertisement,
-            )?;
-            require(!filters.dhcp || !dhcp::is_server_reply_v6(packet), DropReason::DhcpServer)
+    view.network(*network).is_some_and(|network| network.router_mac.is_some())
+}
+
+/// A member of a network, to be checked.
+struct Bridged<'a> {
+    adapter: &'a BridgedAdapter,
+    is_on_lan: bool,
+    tables: &'a Tables,
+}
+
+impl Bridged<'_> {
+    /// MAC first, then by protocol.
+    fn check<F: Frame>(&self, frame: &F) -> Checked {
+        let Some(ethernet) = Ethernet::parse(frame.head()) else {
+            return Err(DropReason::EthernetTruncated);
+        };
+        let filters = self.adapter.filters;
+        if filters.mac {
+            require(ethernet.source == self.adapter.peer_mac, DropReason::SpoofedMac)?;
         }
-        _ => Ok(()),
+        if filters.bpdu {
+            require(!is_link_local_group(ethernet.destination), DropReason::BridgeProtocol)?;
+        }
+        let Some((ether_type, packet)) = innermost(frame.head()) else {
+            // Whatever is down there, nothing can vouch for it.
+            let is_filtered = filters.ip || filters.mac || filters.dhcp || filters.ra;
+            return require(!is_filtered, DropReason::VlanUnknown);
+        };
+        match ether_type {
+            ETHERTYPE_IPV4 => self.check_ipv4(packet),
+            ETHERTYPE_ARP => self.check_arp(packet),
+            ETHERTYPE_IPV6 => {
+                require(
+                    !filters.ra || !icmpv6::is_router_advertisement(packet),
+                    DropReason::RouterAdvertisement,
+                )?;
+                require(!filters.dhcp || !dhcp::is_server_reply_v6(packet), DropReason::DhcpServer)
+            }
+            _ => Ok(()),
+        }
     }
-}
 
-fn is_registered(adapter: &BridgedAdapter, address: u32) -> bool {
-    adapter.ipv4.iter().any(|(network, mask)| address & mask == *network)
-}
-
-fn bridged_ipv4(adapter: &BridgedAdapter, packet: &[u8]) -> Checked {
-    let applies = adapter.filters.ip && !adapter.ipv4.is_empty();
-    if applies {
-        // Too short to hold a source is too short to be let through.
-        let source = packet.get(12..16).and_then(|bytes| bytes.try_into().ok());
-        let source = u32::from_be_bytes(source.ok_or(DropReason::Ipv4Truncated)?);
-        let is_asking = source == 0 && dhcp::is_client_request(packet);
-        require(is_asking || is_registered(adapter, source), DropReason::SpoofedIp)?;
+    fn check_ipv4(&self, packet: &[u8]) -> Checked {
+        if self.checks_ip() {
+            // Too short to hold a source is too short to be let through.
+            let source = packet.get(12..16).and_then(|bytes| bytes.try_into().ok());
+            let source = u32::from_be_bytes(source.ok_or(DropReason::Ipv4Truncated)?);
+            let is_asking = source == 0 && dhcp::is_client_request(packet);
+            require(is_asking || self.may_use(source), DropReason::SpoofedIp)?;
+        }
+        let filters = self.adapter.filters;
+        require(!filters.dhcp || !dhcp::is_server_reply(packet), DropReason::DhcpServer)
     }
-    require(!adapter.filters.dhcp || !dhcp::is_server_reply(packet), DropReason::DhcpServer)
-}
 
-fn bridged_arp(adapter: &BridgedAdapter, packet: &[u8]) -> Checked {
-    let checks_mac = adapter.filters.mac;
-    let checks_ip = adapter.filters.ip && !adapter.ipv4.is_empty();
-    if !checks_mac && !checks_ip {
-        return Ok(());
+    fn check_arp(&self, packet: &[u8]) -> Checked {
+        let checks_mac = self.adapter.filters.mac;
+        if !checks_mac && !self.checks_ip() {
+            return Ok(());
+        }
+        let arp = Arp::parse(packet).ok_or(DropReason::ArpMalformed)?;
+        let is_mac_right = !checks_mac || arp.sender_mac == self.adapter.peer_mac;
+        let is_ip_right = !self.checks_ip() || arp.is_probe() || self.may_use(arp.sender_ip.into());
+        require(is_mac_right && is_ip_right, DropReason::SpoofedArp)
     }
-    let arp = Arp::parse(packet).ok_or(DropReason::ArpMalformed)?;
-    let is_mac_right = !checks_mac || arp.sender_mac == adapter.peer_mac;
-    let is_ip_right = !checks_ip || arp.is_probe() || is_registered(adapter, arp.sender_ip.into());
-    require(is_mac_right && is_ip_right, DropReason::SpoofedArp)
+
+    fn checks_ip(&self) -> bool {
+        self.adapter.filters.ip && (self.is_on_lan || !self.adapter.ipv4.is_empty())
+    }
+
+    /// A registered address is the adapter's own. One with none registered may use any, but on the
+    /// uplink's own network none that is ours or a guest's: a gratuitous ARP would divert it.
+    fn may_use(&self, address: u32) -> bool {
+        let Bridged { adapter, tables, .. } = self;
+        if !adapter.ipv4.is_empty() {
+            return adapter.ipv4.iter().any(|(network, mask)| address & mask == *network);
+        }
+        let owner = owner(tables, address);
+        !is_ours(&owner) && (!is_owned(&owner) || owner.adapter == adapter.adapter)
+    }
 }

@@ -105,7 +105,7 @@ impl<I: Io> Path<I> {
         let work = &mut self.work;
         classify::classify(record, &self.view, burst, work);
         route::look_up(&self.tables, burst, work);
-        guard::guard(record, &self.tables, &self.counters, burst, work);
+        guard::guard(record, &self.view, &self.tables, &self.counters, burst, work);
         route::route(record, &self.view, &self.tables, burst, work);
         bridge::bridge(record, &self.view, &self.tables, burst, work, now_ns);
         rewrite::rewrite(burst, work);

@@ -80,8 +80,9 @@ fn our_own_addresses_are_no_guests_source() {
         lab.refuses(C1, from(C1, at(C2).ip).source(own).bytes(), DropReason::SpoofedIp);
         let s1 = Packet::new(at(VENET), GATEWAY_MAC, at(C2).ip).source(own);
         lab.refuses(VENET, s1.bytes(), DropReason::SpoofedIp);
-        let member = Packet::new(at(W2), UP_MAC, at(C2).ip).source(own);
-        lab.refuses(W2, member.bytes(), DropReason::MartianSource);
+        let member = |port| Packet::new(at(port), UP_MAC, at(C2).ip).source(own);
+        lab.refuses(W2, member(W2).bytes(), DropReason::SpoofedIp);
+        lab.refuses(WF, member(WF).bytes(), DropReason::MartianSource);
     }
     // Not even with the filter off.
     lab.change(|host| host.routed(C1).filters.ip = false);

@@ -64,6 +64,11 @@ fn a_priority_tag_counts_as_no_tag() {
         assert_eq!(read(&lab.passes(UP, frame, C1)).destination_mac, at(C1).mac);
         let twice = tagged(&to_us(at(C1).ip).bytes(), ETHERTYPE_VLAN, VID);
         lab.refuses(UP, tagged(&twice, ETHERTYPE_VLAN, tci), DropReason::VlanUnknown);
+        // Nor does what is below it reach a member, of whatever network.
+        for to in [at(W1).mac, at(V1).mac, MacAddr::BROADCAST] {
+            let twice = tagged(&to_us(at(C1).ip).towards(to).bytes(), ETHERTYPE_VLAN, VID);
+            lab.refuses(UP, tagged(&twice, ETHERTYPE_VLAN, tci), DropReason::VlanUnknown);
+        }
     }
     let arp = tagged(&who_has(at(UP), at(C1).ip), ETHERTYPE_VLAN, 0xe000);
     lab.receive(UP2, arp);

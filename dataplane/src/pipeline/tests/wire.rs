@@ -178,6 +178,32 @@ fn vz_1_to_the_router_nobody_may_use_anothers_address_not_even_unregistered_or_u
 }
 
 #[test]
+fn hr_14_on_the_uplinks_network_no_member_claims_an_address_of_ours_or_a_guests() {
+    let mut lab = Lab::new();
+    let on_wire = at(UP).mac;
+    for stolen in [at(C1).ip, at(VENET).ip, ROUTED_TO_C1, SERVER_IP, GATEWAY_IP] {
+        let claim = Arp::announcement(at(W2).mac, stolen);
+        for to in [MacAddr::BROADCAST, on_wire, at(W1).mac] {
+            lab.refuses(W2, claim.frame(to, at(W2).mac), DropReason::SpoofedArp);
+        }
+        let packet = Packet::new(at(W2), on_wire, at(UP).ip).source(stolen);
+        lab.refuses(W2, packet.bytes(), DropReason::SpoofedIp);
+        let hidden = tagged(&packet.towards(at(W1).mac).bytes(), ETHERTYPE_VLAN, 0);
+        lab.refuses(W2, hidden, DropReason::SpoofedIp);
+    }
+    // With no address registered every other is its own to use.
+    for own in [at(W2).ip, GLEAN, FAR] {
+        let claim = Arp::announcement(at(W2).mac, own);
+        lab.passes(W2, claim.frame(at(W1).mac, at(W2).mac), W1);
+        lab.passes(W2, Packet::new(at(W2), on_wire, at(UP).ip).source(own).bytes(), UP);
+    }
+    lab.passes(W2, Arp::probe(at(W2).mac, at(C1).ip).frame(at(W1).mac, at(W2).mac), W1);
+    // A VLAN is another world, and the filter can be switched off.
+    lab.passes(V1, Packet::new(at(V1), at(V2).mac, FAR).source(at(C1).ip).bytes(), V2);
+    lab.passes(WF, Packet::new(at(WF), on_wire, at(UP).ip).source(at(C1).ip).bytes(), UP);
+}
+
+#[test]
 fn vn_7_the_servers_port_on_a_network_is_guarded_as_the_server_is() {
     let mut lab = Lab::new();
     lab.refuses(MS, frame(at(M1).mac, NOBODY, ODD, &[]), DropReason::SpoofedMac);
