@@ -73,19 +73,20 @@ impl<I: Io> Path<I> {
         let _ = self.punts.push(punt);
     }
 
-    /// Gives a frame to control, within its port's rate.
+    /// Gives a frame to control, within its sender's rate.
     fn punt(
         &mut self,
         frame: I::Frame,
         now_ns: u64,
         message: impl FnOnce(I::Frame) -> Punt<I::Frame>,
     ) {
-        let port = frame.ingress().port;
-        if !self.limits.punt(port, now_ns) {
+        let from = frame.ingress();
+        let is_group = Ethernet::parse(frame.head()).is_some_and(|it| it.destination.is_group());
+        if !self.limits.punt(from, is_group, now_ns) {
             return drop_frame(&self.counters, frame, DropReason::PuntRate);
         }
         match self.punts.push(message(frame)) {
-            Ok(()) => self.counters.port_add(port, PortCounter::Consumed, 1),
+            Ok(()) => self.counters.port_add(from.port, PortCounter::Consumed, 1),
             Err(Punt::Arp { frame, .. } | Punt::Resolve { frame, .. }) => {
                 drop_frame(&self.counters, frame, DropReason::PuntFull);
             }

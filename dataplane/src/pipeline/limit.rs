@@ -2,7 +2,12 @@
 //!
 //! Each worker has its own, so no line is shared. A guest's port is served by one worker, so its
 //! bucket is exact; a limit "in all" is per worker.
+//!
+//! What a guest provokes is charged to its adapter, also where many share a port. On the wire
+//! broadcasts have a bucket of their own: a storm of them must not cost us the answers to our own ARP
+//! requests, or all guests lose their next hop.
 
+use crate::frame::Ingress;
 use crate::ids::{AdapterId, PortId};
 
 /// Events a second, and how many may come at once.
@@ -17,7 +22,7 @@ pub struct Rate {
 /// The limits in force, per worker.
 #[derive(Clone, Copy, Debug)]
 pub struct Rates {
-    /// Punted frames per ingress port.
+    /// Punted frames per adapter; of what is no guest's, unicast and broadcast each, per ingress port.
     pub punt: Rate,
     /// Reports of sources to learn and of conflicts, per ingress port.
     pub notice: Rate,
@@ -64,6 +69,8 @@ impl Bucket {
 pub struct Limits {
     rates: Rates,
     punt: Box<[Bucket]>,
+    punt_group: Box<[Bucket]>,
+    punt_adapter: Box<[Bucket]>,
     icmp: Box<[Bucket]>,
     icmp_adapter: Box<[Bucket]>,
     icmp_all: Bucket,
@@ -72,19 +79,27 @@ pub struct Limits {
 
 impl Limits {
     pub(super) fn new(rates: Rates) -> Self {
+        let buckets = |count| vec![Bucket::default(); count].into();
         Self {
             rates,
-            punt: vec![Bucket::default(); PortId::LIMIT].into(),
-            icmp: vec![Bucket::default(); PortId::LIMIT].into(),
-            icmp_adapter: vec![Bucket::default(); AdapterId::LIMIT].into(),
+            punt: buckets(PortId::LIMIT),
+            punt_group: buckets(PortId::LIMIT),
+            punt_adapter: buckets(AdapterId::LIMIT),
+            icmp: buckets(PortId::LIMIT),
+            icmp_adapter: buckets(AdapterId::LIMIT),
             icmp_all: Bucket::default(),
-            notice: vec![Bucket::default(); PortId::LIMIT].into(),
+            notice: buckets(PortId::LIMIT),
         }
     }
 
-    /// Whether `port` may punt one more frame.
-    pub(super) fn punt(&mut self, port: PortId, now_ns: u64) -> bool {
-        self.punt.get_mut(port.index()).is_some_and(|b| b.take(self.rates.punt, now_ns))
+    /// Whether control may get one more frame from there; `is_group`: it was a broadcast.
+    pub(super) fn punt(&mut self, from: Ingress, is_group: bool, now_ns: u64) -> bool {
+        let bucket = match self.punt_adapter.get_mut(from.adapter.index()) {
+            Some(bucket) => Some(bucket),
+            None if is_group => self.punt_group.get_mut(from.port.index()),
+            None => self.punt.get_mut(from.port.index()),
+        };
+        bucket.is_some_and(|bucket| bucket.take(self.rates.punt, now_ns))
     }
 
     /// Whether control may be told of one more source seen on `port`. A bucket each, so that a guest

@@ -248,6 +248,21 @@ fn a_guests_arp_flood_is_held_to_its_own_rate() {
 }
 
 #[test]
+fn one_container_on_the_shared_port_does_not_use_up_anothers_punts() {
+    let mut lab = Lab::with(2048, 2048, crate::pipeline::Rates::default());
+    let scan = Packet::new(at(VENET), GATEWAY_MAC, GLEAN).bytes();
+    lab.receive_all(VENET, &vec![scan; 1000]);
+    assert_eq!(lab.punts.len(), 200);
+    let other = Packet::new(s2(), GATEWAY_MAC, GLEAN).bytes();
+    lab.receive_all(VENET, &vec![other; 100]);
+    assert_eq!(lab.punts.len(), 300);
+    lab.receive_all(VENET, &vec![who_has(at(VENET), GATEWAY_IP); 100]);
+    assert_eq!(lab.punts.len(), 400);
+    assert_eq!(lab.drops(VENET), [(DropReason::PuntRate, 800)]);
+    assert_eq!(lab.path.counters.adapter(S1_ADAPTER).drops(DropReason::PuntRate), 800);
+}
+
+#[test]
 fn a_full_queue_to_control_is_a_counted_drop() {
     let mut lab = Lab::with(1024, 4, crate::pipeline::Rates::default());
     lab.receive_all(C1, &vec![who_has(at(C1), GATEWAY_IP); 5]);

@@ -41,6 +41,20 @@ fn a_flood_of_conflicts_is_reported_at_its_rate_and_costs_control_nothing_else()
 }
 
 #[test]
+fn an_arp_storm_on_the_wire_does_not_cost_us_the_answers_to_our_requests() {
+    let mut lab = Lab::with(8192, 2048, crate::pipeline::Rates::default());
+    for port in [UP, UP2] {
+        lab.receive_all(port, &vec![who_has(at(port), FAR); 1000]);
+        lab.sent_all();
+        assert_eq!(std::iter::from_fn(|| lab.punts.pop()).count(), 200);
+        let own_mac = lab.host.records[&port].own_mac;
+        let answer = Arp::request(own_mac, SERVER_IP, at(port).ip).answer(at(port).mac);
+        lab.receive_all(port, &vec![answer.frame(own_mac, at(port).mac).to_vec(); 100]);
+        assert_eq!(std::iter::from_fn(|| lab.punts.pop()).count(), 100);
+    }
+}
+
+#[test]
 fn we_are_no_transit_router() {
     let mut lab = Lab::new();
     for to in [FAR, at(UP).ip, ON_UP2, GLEAN, INCOMPLETE, UNREACHABLE] {
