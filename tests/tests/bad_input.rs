@@ -41,16 +41,31 @@ surprise = 1
 
 [[uplink]]
 name = "UP"
+device = "net_tap0,iface=up0"
+
+[[uplink]]
+name = "up1"
 device = "0000:3b:00"
+
+[[uplink]]
+name = "up2"
+device = "net_tap2,iface=up2"
 addresses = ["192.0.2.1/33"]
 
 [[guest]]
 name = "ct1"
 kind = "jail"
+
+[[guest]]
+name = "ct2"
+kind = "container"
 [[guest.adapter]]
 name = "eth0"
 port = "tap,iface=a"
 addresses = ["192.0.2.8/24"]
+[[guest.adapter]]
+name = "eth1"
+port = "tap,iface=b"
 mtu = 90000
 "#;
     let path = lab.dir().join("bad.toml");
@@ -63,11 +78,11 @@ mtu = 90000
         (3, "control_core"),
         (4, "surprise"),
         (7, "name"),
-        (8, "device"),
-        (9, "addresses"),
-        (13, "kind"),
+        (12, "device"),
         (17, "addresses"),
-        (18, "mtu"),
+        (21, "kind"),
+        (29, "addresses"),
+        (33, "mtu"),
     ];
     for (line, key) in wrong {
         let place = format!("bad.toml:{line}");

@@ -129,6 +129,7 @@ fn paced_packets_notice_a_loss() {
     let paced = Paced::ring(&talkers, 1_000);
     std::thread::sleep(Duration::from_millis(300));
     talkers[0].host.run("ip link set eth0 down");
+    std::thread::sleep(Duration::from_millis(200));
     talkers[0].host.run("ip link set eth0 up");
     std::thread::sleep(Duration::from_millis(300));
     paced.finish();
