@@ -8,6 +8,7 @@ use super::{DEFAULT_NETWORK, Registry};
 use crate::model::{AdapterWish, Filter, GuestKind, Mode, Name, PortRole, PortSpec};
 use dataplane::ids::{AdapterId, PortId};
 use dataplane::wire::ethernet::MacAddr;
+use ipnet::IpNet;
 use std::net::IpAddr;
 
 /// Smallest MTU: what every IPv4 host must take (RFC 791, 3.1).
@@ -150,11 +151,14 @@ impl Registry {
         self.check_static_macs(&claims)?;
         let moved = old.is_some_and(|old| old.network != new.network);
         let network = new.network.clone();
+        let before = old.into_iter().flat_map(|old| old.registered());
+        let gateways = new.gateways.iter().map(|ip| IpNet::from(*ip));
+        let touched: Vec<IpNet> = before.chain(new.registered()).chain(gateways).collect();
         self.write_adapter(key, Some(new));
         if moved {
             self.move_static_macs(key, network.as_ref())?;
         }
-        self.check_next_hops("addresses", old.iter().flat_map(|old| old.registered()))
+        self.check_next_hops("addresses", touched)
     }
 
     /// The network that goes with the mode.

@@ -8,6 +8,7 @@ use super::refusal::Refusal;
 use crate::model::{Mode, Name, Via};
 use ipnet::{IpNet, Ipv4Net};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 /// Refuses what no host may have as its address: RFC 1812 5.3.7's martians, multicast, broadcast.
 pub(super) fn check_host(field: &'static str, ip: IpAddr) -> Result<(), Refusal> {
@@ -97,13 +98,13 @@ fn check_host_routed(net: &Ipv4Net) -> Result<(), Refusal> {
             ),
         ));
     }
+    if net.prefix_len() < 8 {
+        let message = format!("{net} is too large; a routed prefix has a length of 8 to 32");
+        return Err(Refusal::invalid(FIELD, message));
+    }
     let link_local = Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 0, 0), 16);
     if net.contains(&link_local) || link_local.contains(net) {
         let message = format!("{net} is link-local, which is never routed (RFC 3927)");
-        return Err(Refusal::invalid(FIELD, message));
-    }
-    if net.prefix_len() < 8 {
-        let message = format!("{net} is too large; a routed prefix has a length of 8 to 32");
         return Err(Refusal::invalid(FIELD, message));
     }
     check_host(FIELD, net.network().into())?;
@@ -144,8 +145,8 @@ pub(super) fn switch_mode(adapter: &mut Adapter, to: Mode) {
 }
 
 impl Registry {
-    /// Refuses addresses of an adapter that something other than a holder claims: gateways, fixed
-    /// neighbors, routes, the edges of a connected prefix.
+    /// Refuses addresses of an adapter that something other than a holder claims, and gateways that it
+    /// can't have.
     pub(super) fn check_surroundings(
         &self,
         new: &Adapter,
@@ -153,27 +154,7 @@ impl Registry {
     ) -> Result<(), Refusal> {
         const FIELD: &str = "addresses";
         for net in new.registered() {
-            let (first, last) = bounds(&net);
-            let mut gateways = self.tables.gateways.range(first..=last);
-            if let Some((ip, holders)) = gateways.next() {
-                let holder = holders.iter().next().map(ToString::to_string).unwrap_or_default();
-                return Err(Refusal::conflict(FIELD, format!("{ip} is the gateway of {holder}")));
-            }
-            if let Some((ip, neighbor)) = self.tables.neighbors.range(first..=last).next() {
-                let message = format!(
-                    "{ip} is a fixed neighbor on {}; delete it first: neighbor del {ip}",
-                    neighbor.dev
-                );
-                return Err(Refusal::conflict(FIELD, message));
-            }
-            if let Some((prefix, _)) = self.route_within(&net) {
-                let message = format!(
-                    "route {prefix} leads away what {} would hold; delete it first: \
-                     route del {prefix}",
-                    written(&net)
-                );
-                return Err(Refusal::conflict(FIELD, message));
-            }
+            self.check_not_spoken_for(FIELD, &net)?;
             if let Some((port, edge)) = self.connected_edge(&net) {
                 let message = format!(
                     "{edge} is the first or last address of a prefix on uplink {port}, which no \
@@ -183,6 +164,59 @@ impl Registry {
             }
         }
         self.check_gateways(new, key)
+    }
+
+    /// Refuses to hold what is promised elsewhere: a gateway, a fixed neighbor, a route's destination.
+    pub(super) fn check_not_spoken_for(
+        &self,
+        field: &'static str,
+        net: &IpNet,
+    ) -> Result<(), Refusal> {
+        self.check_free_of_neighbors(field, net)?;
+        self.check_free_of_routes(field, net)
+    }
+
+    /// The same where a fixed neighbor is welcome: at the router of an uplink.
+    pub(super) fn check_free_of_routes(
+        &self,
+        field: &'static str,
+        net: &IpNet,
+    ) -> Result<(), Refusal> {
+        let (first, last) = bounds(net);
+        if let Some((ip, holders)) = self.tables.gateways.range(first..=last).next() {
+            let holder = holders.iter().next().map(ToString::to_string).unwrap_or_default();
+            return Err(Refusal::conflict(field, format!("{ip} is the gateway of {holder}")));
+        }
+        match self.route_within(net) {
+            None => Ok(()),
+            Some((prefix, _)) => {
+                let message = format!(
+                    "route {prefix} leads away what {} would hold; delete it first: \
+                     route del {prefix}",
+                    written(net)
+                );
+                Err(Refusal::conflict(field, message))
+            }
+        }
+    }
+
+    /// Refuses a prefix with a fixed neighbor in it.
+    pub(super) fn check_free_of_neighbors(
+        &self,
+        field: &'static str,
+        net: &IpNet,
+    ) -> Result<(), Refusal> {
+        let (first, last) = bounds(net);
+        match self.tables.neighbors.range(first..=last).next() {
+            None => Ok(()),
+            Some((ip, neighbor)) => {
+                let message = format!(
+                    "{ip} is a fixed neighbor on {}; delete it first: neighbor del {ip}",
+                    neighbor.dev
+                );
+                Err(Refusal::conflict(field, message))
+            }
+        }
     }
 
     /// Refuses gateways of a host-routed adapter that belong to somebody: we could not answer for
@@ -203,6 +237,7 @@ impl Registry {
                 }
                 _ => None,
             };
+            self.check_free_of_neighbors(FIELD, &IpNet::from(*ip))?;
             if let Some(holder) = holder {
                 let message = format!(
                     "gateway {ip} is an address of {holder}; the gateway of a host-routed adapter \
@@ -257,9 +292,16 @@ impl Registry {
         Ok(())
     }
 
-    /// Whether a next hop can be resolved: a host-routed guest's address, or one on an uplink.
+    /// Whether a next hop can be resolved: a host-routed guest's address, or another's on an uplink.
     pub(super) fn reaches(&self, ip: IpAddr) -> bool {
-        let routed = self.owner_of(ip).is_some_and(|adapter| adapter.mode == Mode::HostRouted);
-        routed || self.connected(ip).is_some()
+        let outside = || self.connected(ip).is_some() && !self.tables.gateways.contains_key(&ip);
+        match self.tables.index.holder_of(ip).map(|(_, holder)| holder) {
+            None | Some(Holder::Router(_)) => outside(),
+            Some(Holder::Adapter(key)) => {
+                let routed = |adapter: &Arc<Adapter>| adapter.mode == Mode::HostRouted;
+                self.adapter_by_key(key).is_some_and(routed) || outside()
+            }
+            Some(Holder::Port(_) | Holder::Server(_) | Holder::Appliance) => false,
+        }
     }
 }

@@ -11,7 +11,7 @@ use crate::model::{
 };
 use dataplane::ids::NetworkId;
 use dataplane::wire::ethernet::MacAddr;
-use std::net::IpAddr;
+use ipnet::IpNet;
 use std::ops::RangeInclusive;
 
 /// Learned MACs per network, limit and default.
@@ -179,14 +179,17 @@ impl Registry {
         }
         let claims = Claims::of_server(&new);
         self.tables.index.check(&claims, &Holder::Server(name.clone()))?;
-        self.check_free_of_gateways("addresses", &new.addresses)?;
+        for net in &new.addresses {
+            self.check_not_spoken_for("addresses", &IpNet::from(net.addr()))?;
+        }
         self.check_static_macs(&claims)?;
         // A port is a thing of its own: another one is taken off and put on, not changed.
         if old.is_some_and(|old| old.spec != new.spec) {
             self.write_server(name, None);
         }
+        let touched: Vec<IpNet> = new.addresses.iter().map(|net| net.addr().into()).collect();
         self.write_server(name, Some(new));
-        Ok(())
+        self.check_next_hops("addresses", touched)
     }
 
     pub(super) fn mac_add(
@@ -298,22 +301,6 @@ impl Registry {
     ) -> Result<&Network, Refusal> {
         let found = self.network(name).map(AsRef::as_ref);
         found.ok_or_else(|| Refusal::missing(field, Missing::Network(name.clone())))
-    }
-
-    /// Refuses addresses that adapters have as their gateway.
-    pub(super) fn check_free_of_gateways(
-        &self,
-        field: &'static str,
-        addresses: &[ipnet::IpNet],
-    ) -> Result<(), Refusal> {
-        for net in addresses {
-            let ip: IpAddr = net.addr();
-            if let Some(holder) = self.tables.gateways.get(&ip).and_then(|keys| keys.iter().next())
-            {
-                return Err(Refusal::conflict(field, format!("{ip} is the gateway of {holder}")));
-            }
-        }
-        Ok(())
     }
 }
 

@@ -8,7 +8,9 @@ use super::item::{Adapter, DEFAULT_MTU, Port};
 use super::refusal::{Missing, Refusal, RefusalKind};
 use crate::model::{Name, PortPatch, PortRole, PortSpec, PortWish, Via, namespace_name};
 use dataplane::wire::ethernet::MacAddr;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Most receive queues: one per lcore (RTE_MAX_LCORE).
 const QUEUES_MAX: u16 = 128;
@@ -32,8 +34,9 @@ impl Registry {
         };
         self.tables.index.check(&claims, &Holder::Port(name.clone())).map_err(device)?;
         self.check_static_macs(&claims)?;
+        let own: Vec<IpNet> = port.addresses.iter().map(|net| net.addr().into()).collect();
         self.write_port(name, Some(port));
-        Ok(())
+        self.check_next_hops("addresses", own)
     }
 
     /// Fills in what was left out, and checks each value in itself.
@@ -130,8 +133,7 @@ impl Registry {
             check_routable_family("addresses", net.addr())?;
             check_in_prefix("addresses", net)?;
             let other = self.uplinks().find_map(|other| {
-                let overlaps =
-                    |theirs: &&ipnet::IpNet| theirs.contains(net) || net.contains(*theirs);
+                let overlaps = |theirs: &&IpNet| theirs.contains(net) || net.contains(*theirs);
                 other.addresses.iter().find(overlaps).map(|theirs| (&other.name, theirs))
             });
             if let Some((other, theirs)) = other {
@@ -149,23 +151,16 @@ impl Registry {
                 );
                 return Err(Refusal::conflict("addresses", message));
             }
-            self.check_not_routed("addresses", net)?;
-        }
-        self.check_free_of_gateways("addresses", &port.addresses)?;
-        self.check_routers(port)
-    }
-
-    /// A route to a connected prefix, or to one's own address, would lead it away.
-    fn check_not_routed(&self, field: &'static str, net: &ipnet::IpNet) -> Result<(), Refusal> {
-        let own = [net.trunc(), ipnet::IpNet::from(net.addr())];
-        match own.iter().find(|prefix| self.tables.routes.contains_key(prefix)) {
-            None => Ok(()),
-            Some(prefix) => {
+            self.check_free_of_neighbors("addresses", net)?;
+            self.check_free_of_routes("addresses", &IpNet::from(net.addr()))?;
+            if self.tables.routes.contains_key(&net.trunc()) {
+                let prefix = net.trunc();
                 let message =
                     format!("there is a route to {prefix}; delete it first: route del {prefix}");
-                Err(Refusal::conflict(field, message))
+                return Err(Refusal::conflict("addresses", message));
             }
         }
+        self.check_routers(port)
     }
 
     fn check_routers(&self, port: &Port) -> Result<(), Refusal> {
@@ -186,12 +181,12 @@ impl Registry {
                 );
                 return Err(Refusal::invalid(FIELD, message));
             };
-            check_in_prefix(FIELD, &ipnet::IpNet::new_assert(*ip, net.prefix_len()))?;
+            check_in_prefix(FIELD, &IpNet::new_assert(*ip, net.prefix_len()))?;
             if port.addresses.iter().any(|own| own.addr() == *ip) {
                 let message = format!("gateway {ip} is the uplink's own address");
                 return Err(Refusal::invalid(FIELD, message));
             }
-            let same = |other: &&std::sync::Arc<Port>| {
+            let same = |other: &&Arc<Port>| {
                 other.gateways.iter().any(|theirs| theirs.is_ipv4() == ip.is_ipv4())
             };
             if let Some(other) = self.uplinks().find(same) {
@@ -199,7 +194,7 @@ impl Registry {
                     format!("uplink {} has the default route already; one has it", other.name);
                 return Err(Refusal::conflict(FIELD, message));
             }
-            self.check_free_of_gateways(FIELD, &[ipnet::IpNet::from(*ip)])?;
+            self.check_free_of_routes(FIELD, &IpNet::from(*ip))?;
             let default = default_prefix(*ip);
             if self.tables.routes.contains_key(&default) {
                 let message = format!("there is a route {default}; delete it first");
@@ -301,9 +296,9 @@ fn check_device(spec: &PortSpec, wish: &PortWish) -> Result<(), Refusal> {
 }
 
 /// 0.0.0.0/0 or ::/0, by the family of an address.
-pub(super) fn default_prefix(ip: IpAddr) -> ipnet::IpNet {
+pub(super) fn default_prefix(ip: IpAddr) -> IpNet {
     match ip {
-        IpAddr::V4(_) => ipnet::Ipv4Net::default().into(),
-        IpAddr::V6(_) => ipnet::Ipv6Net::default().into(),
+        IpAddr::V4(_) => Ipv4Net::default().into(),
+        IpAddr::V6(_) => Ipv6Net::default().into(),
     }
 }
