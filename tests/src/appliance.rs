@@ -2,7 +2,7 @@
 
 use crate::balance::Pool;
 use crate::config::Config;
-use crate::lab::{Bridge, Lab};
+use crate::lab::{Bridge, Lab, on_all_cores};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -73,14 +73,19 @@ impl Appliance {
     pub fn launch(&mut self) {
         assert!(self.child.is_none(), "already running");
         let log = File::options().create(true).append(true).open(&self.log).expect("log");
-        let child = Command::new(binary())
+        // The worker takes its core before anybody else who is on the machine. Two workers leave the
+        // hosts no core of their own, so not there.
+        let priority = if crate::config::two_workers() { "0" } else { "-19" };
+        let mut command = Command::new("nice");
+        command
+            .args(["-n", priority])
+            .arg(binary())
             .args(["run", "--config"])
             .arg(&self.config)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("log"))
-            .stderr(log)
-            .spawn()
-            .unwrap_or_else(|e| panic!("{}: {e}", binary().display()));
+            .stderr(log);
+        let child = on_all_cores(|| command.spawn()).expect("nice");
         self.child = Some(child);
         let end = Instant::now() + START_LIMIT;
         let mut plugged = self.lan.is_none();

@@ -16,10 +16,7 @@ pub struct Config {
 impl Config {
     /// `[appliance]`, with socket and state in the lab's directory.
     pub fn new(lab: &Lab) -> Self {
-        let workers = match std::env::var("GUESTWAY_TEST_WORKERS").as_deref() {
-            Ok("2") => "[0, 1]",
-            _ => "[1]",
-        };
+        let workers = if two_workers() { "[0, 1]" } else { "[1]" };
         let memory = if crate::appliance::wants_hugepages() {
             r#""-m", "256""#
         } else {
@@ -132,6 +129,11 @@ role = "shared""#
         }
         text + "]"
     }
+}
+
+/// Whether this run is the one with two workers.
+pub fn two_workers() -> bool {
+    std::env::var("GUESTWAY_TEST_WORKERS").as_deref() == Ok("2")
 }
 
 /// The specification of a tap of its own for the guest in the namespace `netns`.

@@ -2,7 +2,9 @@
 
 use crate::host::Host;
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, unshare};
+use nix::unistd::Pid;
+use std::fs::File;
 use std::path::Path;
 use tempfile::TempDir;
 
@@ -16,6 +18,8 @@ const SERVER: &str = "server";
 #[derive(Debug)]
 pub struct Lab {
     dir: TempDir,
+    /// Held for the lab's life: the worker's core is one lab's at a time, in whatever run it is.
+    _turn: File,
 }
 
 impl Default for Lab {
@@ -27,6 +31,8 @@ impl Default for Lab {
 impl Lab {
     /// Leaves the machine's namespaces. To be called first in a test, in its main thread.
     pub fn new() -> Self {
+        let turn = File::create(std::env::temp_dir().join("guestway-lab.lock")).expect("lock file");
+        turn.lock().expect("our turn");
         unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)
             .expect("a lab needs root: unshare of network and mounts");
         let none: Option<&str> = None;
@@ -45,8 +51,10 @@ impl Lab {
             mount(Some("none"), "/dev/hugepages", Some("hugetlbfs"), MsFlags::empty(), none)
                 .expect("hugetlbfs");
         }
-        let lab = Self { dir: tempfile::tempdir().expect("a private directory") };
+        let dir = tempfile::tempdir().expect("a private directory");
+        let lab = Self { dir, _turn: turn };
         quieten(&lab.server());
+        keep_to(&cores_of_hosts());
         lab
     }
 
@@ -126,6 +134,45 @@ impl Bridge {
         let server = Host::here(SERVER);
         server.succeeds(&format!("ip link set {iface} master {} up", self.name))
     }
+}
+
+/// The core of the one worker (config.rs).
+const WORKER_CORE: usize = 1;
+
+/// Cores that the lab's hosts run on: all but the worker's, which must have its core to itself. Two
+/// workers leave none free, so there they share.
+fn cores_of_hosts() -> CpuSet {
+    let mut cores = all_cores();
+    if !crate::config::two_workers() {
+        cores.unset(WORKER_CORE).expect("a core number");
+    }
+    cores
+}
+
+pub(crate) fn all_cores() -> CpuSet {
+    let mut cores = CpuSet::new();
+    let count = std::fs::read_dir("/sys/devices/system/cpu")
+        .expect("the machine's cores")
+        .filter_map(|entry| {
+            entry.ok()?.file_name().into_string().ok()?.strip_prefix("cpu")?.parse().ok()
+        })
+        .inspect(|core: &usize| cores.set(*core).expect("a core number"))
+        .count();
+    assert!(count > 1, "a lab needs two cores: one for the worker, one for its hosts");
+    cores
+}
+
+/// Keeps this thread, and what it starts from now on, to some cores.
+pub(crate) fn keep_to(cores: &CpuSet) {
+    sched_setaffinity(Pid::from_raw(0), cores).expect("affinity");
+}
+
+/// Runs `start` with every core to choose from.
+pub(crate) fn on_all_cores<T>(start: impl FnOnce() -> T) -> T {
+    keep_to(&all_cores());
+    let started = start();
+    keep_to(&cores_of_hosts());
+    started
 }
 
 /// No traffic but what a test asks for: no IPv6 chatter, no bridged frame through netfilter.

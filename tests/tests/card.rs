@@ -242,7 +242,7 @@ fn card7_the_packages_serve_a_purpose_that_can_be_seen() {
     // core_affinity: the API's threads are where control is, off the workers' cores.
     let pid = world.app.pid();
     let busy = workers(pid);
-    if std::env::var("GUESTWAY_TEST_WORKERS").as_deref() != Ok("2") {
+    if !tests::config::two_workers() {
         for (id, name) in threads(pid) {
             let cores = status_of(pid, &id, "Cpus_allowed_list");
             let expected = if busy.contains(&id) { "1" } else { "0" };
