@@ -251,7 +251,7 @@ fn a_shared_port_gives_its_adapters_mac_and_mtu_hr_5() {
 fn a_deleted_guest_takes_its_adapters_along_and_comes_back_with_its_mac() {
     let mut registry = registry();
     let eth0 = add("ct1/eth0", "port tap,iface=a ip 203.0.113.1");
-    registry.apply(&[eth0.clone()]).unwrap();
+    registry.apply(std::slice::from_ref(&eth0)).unwrap();
     let before = adapter(&registry, "ct1/eth0").mac;
     registry.apply(&[Change::GuestDel { guest: name("ct1") }]).unwrap();
     assert!(registry.owner_of("203.0.113.1".parse().unwrap()).is_none());
