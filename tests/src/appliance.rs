@@ -300,14 +300,13 @@ pub fn fails(lab: &Lab, config: &Config) -> String {
 pub fn fails_as(lab: &Lab, config: &Config, command: &mut Command) -> String {
     let path = lab.dir().join("failing.toml");
     std::fs::write(&path, config.as_str()).expect("the configuration file");
-    let mut child = command
+    command
         .args(["run", "--config"])
         .arg(&path)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("spawn");
+        .stderr(Stdio::piped());
+    let mut child = on_all_cores(|| command.spawn()).expect("spawn");
     let end = Instant::now() + START_LIMIT;
     let status = loop {
         if let Some(status) = child.try_wait().expect("wait") {

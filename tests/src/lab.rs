@@ -167,8 +167,8 @@ pub(crate) fn keep_to(cores: &CpuSet) {
     sched_setaffinity(Pid::from_raw(0), cores).expect("affinity");
 }
 
-/// Runs `start` with every core to choose from.
-pub(crate) fn on_all_cores<T>(start: impl FnOnce() -> T) -> T {
+/// Runs `start` with every core to choose from: what it starts may take the worker's.
+pub fn on_all_cores<T>(start: impl FnOnce() -> T) -> T {
     keep_to(&all_cores());
     let started = start();
     keep_to(&cores_of_hosts());

@@ -12,6 +12,11 @@ use std::time::{Duration, Instant};
 const PORT: u16 = 7_000;
 /// The sender wakes this often and sends what is due.
 const TICK: Duration = Duration::from_millis(1);
+/// How long the last packets may be under way.
+const DRAIN: Duration = Duration::from_secs(5);
+/// Packets that an interface's queue holds, so that a worker who is kept from its core for seconds
+/// by the rest of the machine costs time and not packets.
+const QUEUE_PKTS: u32 = 10_000;
 
 /// One who sends and receives.
 #[derive(Clone, Debug)]
@@ -27,6 +32,7 @@ pub struct Talker {
 pub struct Paced {
     stop: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
+    received: Arc<AtomicU64>,
     sender: JoinHandle<Vec<u64>>,
     receivers: Vec<JoinHandle<Received>>,
     drain: Arc<AtomicBool>,
@@ -47,12 +53,13 @@ impl Paced {
         let drain = Arc::new(AtomicBool::new(false));
         let sent = Arc::new(AtomicU64::new(0));
         let sockets: Vec<UdpSocket> = talkers.iter().map(open).collect();
+        let received = Arc::new(AtomicU64::new(0));
         let receivers = sockets
             .iter()
             .map(|socket| {
                 let socket = socket.try_clone().expect("socket");
-                let drain = Arc::clone(&drain);
-                std::thread::spawn(move || receive(&socket, &drain))
+                let (drain, count) = (Arc::clone(&drain), Arc::clone(&received));
+                std::thread::spawn(move || receive(&socket, &drain, &count))
             })
             .collect();
         let targets: Vec<SocketAddr> = (0..talkers.len())
@@ -60,7 +67,7 @@ impl Paced {
             .collect();
         let (ends, total) = (Arc::clone(&stop), Arc::clone(&sent));
         let sender = std::thread::spawn(move || send(&sockets, &targets, rate_pps, &ends, &total));
-        Self { stop, sent, sender, receivers, drain }
+        Self { stop, sent, received, sender, receivers, drain }
     }
 
     /// Packets sent until now.
@@ -73,7 +80,10 @@ impl Paced {
     pub fn finish(self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
         let sent = self.sender.join().expect("sender");
-        std::thread::sleep(Duration::from_millis(300));
+        let all: u64 = sent.iter().sum();
+        crate::within(DRAIN, || self.received.load(Ordering::Relaxed) >= all);
+        // Something sent twice would come about now.
+        std::thread::sleep(Duration::from_millis(100));
         self.drain.store(true, Ordering::Relaxed);
         let received: Vec<Received> =
             self.receivers.into_iter().map(|r| r.join().expect("receiver")).collect();
@@ -88,11 +98,22 @@ impl Paced {
                 got.wrong
             );
         }
-        sent.iter().sum()
+        all
+    }
+}
+
+/// Lengthens the queue of every interface of a host but loopback.
+pub(crate) fn lengthen_queues(host: &Host) {
+    for line in host.run("ip -o link show").lines() {
+        let name = line.split([':', '@']).nth(1).expect("a name").trim();
+        if name != "lo" {
+            host.run(&format!("ip link set {name} txqueuelen {QUEUE_PKTS}"));
+        }
     }
 }
 
 fn open(talker: &Talker) -> UdpSocket {
+    lengthen_queues(&talker.host);
     let socket = talker.host.udp(ip(&talker.ip), PORT);
     setsockopt(&socket, sockopt::RcvBufForce, &(16 << 20)).expect("receive buffer");
     socket.set_read_timeout(Some(Duration::from_millis(50))).expect("timeout");
@@ -129,7 +150,7 @@ fn send(
     sent
 }
 
-fn receive(socket: &UdpSocket, drain: &AtomicBool) -> Received {
+fn receive(socket: &UdpSocket, drain: &AtomicBool, count: &AtomicU64) -> Received {
     let mut received = Received::default();
     let mut bytes = [0u8; 2_048];
     loop {
@@ -140,6 +161,7 @@ fn receive(socket: &UdpSocket, drain: &AtomicBool) -> Received {
                     received.wrong.push((received.next, number));
                 }
                 received.next = number + 1;
+                count.fetch_add(1, Ordering::Relaxed);
             }
             Ok(_) => {}
             Err(_) if drain.load(Ordering::Relaxed) => return received,

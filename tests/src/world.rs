@@ -116,6 +116,7 @@ impl World {
             for (i, ct) in cts.iter().enumerate() {
                 venet(&lab, &format!("add {} {} {}", ct.name(), ct.name(), address(i + 1)));
             }
+            crate::paced::lengthen_queues(&lab.known("gw-venet"));
         }
         Self { app, outside, cts, server: lab.server(), attach, lab }
     }

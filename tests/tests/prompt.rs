@@ -1,6 +1,7 @@
 //! The interactive prompt, in a real terminal (tmux): completion, history, errors (CARD-5).
 
 use std::time::Duration;
+use tests::lab::on_all_cores;
 use tests::{Appliance, Config, Host, Lab, binary, eventually};
 
 /// A terminal with a program in it.
@@ -21,7 +22,8 @@ impl Terminal {
             terminal.socket
         ));
         // One argument, so that a shell reads it; the last screen stays to be looked at.
-        let status = command.arg(format!("{program}; exec sleep 60")).status().expect("tmux");
+        command.arg(format!("{program}; exec sleep 60"));
+        let status = on_all_cores(|| command.status()).expect("tmux");
         assert!(status.success(), "tmux: {status}");
         terminal
     }

@@ -17,6 +17,8 @@ const MTU_MIN: u16 = 576;
 const MTU_MAX: u16 = 9216;
 /// Most addresses of one adapter.
 const ADDRESSES_MAX: usize = 4096;
+/// The word that means every guest, network or port to the commands.
+pub(super) const ALL: &str = "all";
 /// Most gateways of one adapter.
 const GATEWAYS_MAX: usize = 16;
 
@@ -26,6 +28,7 @@ impl Registry {
             let message = format!("guest {guest} exists already; names are unique on a host");
             return Err(Refusal::duplicate("name", message));
         }
+        check_not_reserved(guest, &[ALL])?;
         self.write_guest(guest, Some(Guest { name: guest.clone(), kind }));
         Ok(())
     }
@@ -287,6 +290,15 @@ impl Registry {
         let missing = || Missing::Adapter(guest.clone(), name.clone());
         self.adapter(guest, name).ok_or_else(|| Refusal::missing("adapter", missing()))
     }
+}
+
+/// Refuses a name that is a word of the commands, where it would not be found by it.
+pub(super) fn check_not_reserved(name: &Name, words: &[&str]) -> Result<(), Refusal> {
+    if !words.contains(&name.as_str()) {
+        return Ok(());
+    }
+    let message = format!("{name} is a word of the commands and can't be a name here");
+    Err(Refusal::invalid("name", message))
 }
 
 /// Every filter there is.

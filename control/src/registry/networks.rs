@@ -1,6 +1,6 @@
 //! Networks, the server's ports on them, and their fixed MACs.
 
-use super::adapters::{check_count, check_mac, parse_port};
+use super::adapters::{ALL, check_count, check_mac, check_not_reserved, parse_port};
 use super::addresses::check_in_prefix;
 use super::index::{Claims, Holder};
 use super::item::{AdapterKey, DEFAULT_MTU, Network, ServerPort, StaticMac};
@@ -26,7 +26,7 @@ const VLAN_ID: RangeInclusive<u16> = 1..=4094;
 /// Most addresses of the server on one network.
 const SERVER_ADDRESSES_MAX: usize = 256;
 /// The word that names a network's server port where a port is asked for.
-const SERVER: &str = "server";
+pub(super) const SERVER: &str = "server";
 
 impl Registry {
     /// The network that a guest goes to when none is named.
@@ -47,6 +47,7 @@ impl Registry {
             let message = format!("network {name} exists already{always}");
             return Err(Refusal::duplicate("name", message));
         }
+        check_not_reserved(name, &[ALL])?;
         self.check_attach(name, attach)?;
         let number = self.free_network_number()?;
         self.write_next_network(number.wrapping_add(1));
@@ -82,7 +83,7 @@ impl Registry {
             return Ok(());
         }
         if old.uplink().map(|(port, _)| port) != new.uplink().map(|(port, _)| port) {
-            self.drop_static_macs(name, |to| *to != server_target());
+            self.drop_static_macs(name, |to| !is_server(to));
         }
         self.write_network(name, Some(new));
         Ok(())
@@ -147,7 +148,7 @@ impl Registry {
         let old = self.server(name).cloned();
         let Some(wish) = wish else {
             if old.is_some() {
-                self.drop_static_macs(name, |to| *to == server_target());
+                self.drop_static_macs(name, is_server);
                 self.write_server(name, None);
             }
             return Ok(());
@@ -317,11 +318,9 @@ fn new_network(name: &Name, number: u16, attach: NetworkAttach) -> Network {
     }
 }
 
-fn server_target() -> MacTarget {
-    match SERVER.parse() {
-        Ok(name) => MacTarget::Port(name),
-        Err(_) => unreachable!("the word is a name"),
-    }
+/// Whether a fixed MAC is at the server's port of its network.
+fn is_server(to: &MacTarget) -> bool {
+    matches!(to, MacTarget::Port(port) if port.as_str() == SERVER)
 }
 
 fn shown(to: &MacTarget) -> String {

@@ -1,10 +1,13 @@
 //! Named ports: uplinks, the host port, shared ports.
 
 use super::Registry;
-use super::adapters::{check_count, check_distinct, check_mac, check_mtu, parse_port};
+use super::adapters::{
+    ALL, check_count, check_distinct, check_mac, check_mtu, check_not_reserved, parse_port,
+};
 use super::addresses::{check_host, check_in_prefix, check_routable_family};
 use super::index::{Claims, Holder, bounds};
 use super::item::{Adapter, DEFAULT_MTU, Port};
+use super::networks::SERVER;
 use super::refusal::{Missing, Refusal, RefusalKind};
 use crate::model::{Name, PortPatch, PortRole, PortSpec, PortWish, Via, namespace_name};
 use dataplane::wire::ethernet::MacAddr;
@@ -23,6 +26,7 @@ impl Registry {
             let message = format!("port {name} exists already; names are unique on a host");
             return Err(Refusal::duplicate("name", message));
         }
+        check_not_reserved(name, &[ALL, SERVER])?;
         self.check_room(true)?;
         let port = self.resolve_port(name, wish)?;
         self.check_role(&port)?;

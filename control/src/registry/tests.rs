@@ -12,7 +12,7 @@ mod adapters;
 mod brute;
 mod networks;
 mod ports;
-mod speed;
+mod scale;
 
 pub(super) fn name(text: &str) -> Name {
     text.parse().unwrap()
@@ -312,4 +312,16 @@ fn a_document_restores_everything_but_the_log() {
     assert_eq!(serde_json::to_string(&again).unwrap(), text);
     again.apply(&[set("vm1/net0", "mode virtual-network network lan0")]).unwrap();
     assert_eq!(adapter(&again, "vm1/net0").addresses, [net("10.0.0.5/24")]);
+}
+
+#[test]
+fn words_of_the_commands_are_no_names() {
+    let mut registry = registry();
+    use RefusalKind::Invalid;
+    let says = "is a word of the commands";
+    refuses(&mut registry, guest("all", GuestKind::Vm), Invalid, says);
+    refuses(&mut registry, network("all", "", None), Invalid, says);
+    for word in ["all", "server"] {
+        refuses(&mut registry, port(word, PortRole::Shared, "net_tap7", &[]), Invalid, says);
+    }
 }

@@ -395,7 +395,7 @@ fn check_truth(registry: &Registry, batch: &[Change], refusal: &Refusal) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_changes_keep_the_state_true(

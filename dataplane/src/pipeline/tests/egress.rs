@@ -4,8 +4,9 @@ use super::host::*;
 use super::lab::Lab;
 use super::packet::{Packet, filler, frame};
 use crate::counters::{AdapterCounter, DropReason, PortCounter};
-use crate::ids::PortId;
+use crate::ids::{NetworkId, PortId};
 use crate::pipeline::{Rates, TxPort, TxRoute};
+use crate::punt::Inject;
 use crate::wire::ethernet::MacAddr;
 use crossbeam::queue::ArrayQueue;
 use std::sync::Arc;
@@ -66,4 +67,25 @@ fn frames_for_another_workers_port_are_handed_over_in_order_and_counted_by_it() 
     assert_eq!(ids(&lab.sent(C2)), (0..40).collect::<Vec<_>>());
     assert_eq!(lab.counts(C1).counter(PortCounter::Forwarded), 40);
     assert_eq!(lab.counts(C2).counter(PortCounter::TxPkts), 40);
+}
+
+#[test]
+fn numbers_out_of_range_are_harmless() {
+    let mut lab = Lab::new();
+    let port = PortId::NONE;
+    let way = TxPort::new(TxRoute::Own(lab.ports[&C1].tx()));
+    assert!(lab.path.egress.set(port, Some(way)).is_some(), "it comes back");
+    assert!(!lab.path.egress.has(port));
+    let record = Arc::new(lab.host.records[&C1].clone());
+    assert!(lab.path.view.set_port(port, Some(record)).is_some());
+    assert!(lab.path.view.port(port).is_none());
+    let mut burst = [lab.pool.frame(&from_c1(C2, 1), port).unwrap()].into_iter().collect();
+    lab.path.run(port, &mut burst, lab.now_ns);
+    assert!(burst.is_empty());
+    let frame = lab.pool.frame(&from_c1(C2, 1), C1).unwrap();
+    lab.path.inject(Inject::Flood { network: NetworkId(u16::MAX), frame }, lab.now_ns);
+    assert_eq!(lab.drops(C1), [(DropReason::NetworkUnknown, 1)]);
+    let frame = lab.pool.frame(&[], M1).unwrap();
+    lab.path.inject(Inject::Flood { network: LAN, frame }, lab.now_ns);
+    assert_eq!(lab.drops(M1), [(DropReason::EthernetTruncated, 1)]);
 }
