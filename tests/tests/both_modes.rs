@@ -160,6 +160,9 @@ fn vz3_an_address_in_use_on_the_lan_is_found_before_it_is_assigned() {
     eventually("a free address comes up", 12 * SECOND, || state(1)["state"] == "up");
     eventually("a held one is found", 12 * SECOND, || state(2)["state"] == "conflict");
     assert_eq!(state(2)["holder"], holder.mac("eth0").as_str());
+    // Some other change makes it no less held.
+    app.must("adapter set ct2 eth0 mtu 1400");
+    assert_eq!(state(2)["state"], "conflict");
     outside.out.reaches(&address(1));
     assert_eq!(outside.out.arping("eth0", &address(2)), [holder.mac("eth0")]);
     std::thread::sleep(Duration::from_millis(2_500));

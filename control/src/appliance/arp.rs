@@ -67,21 +67,67 @@ impl Appliance {
 
     /// What an ARP packet on an uplink's link says of its sender.
     fn hear_neighbor(&mut self, uplink: PortId, via: PortId, arp: &Arp, answer: Answer) {
-        let now_ms = self.now_ms();
-        let own_mac = self.surroundings().own_mac(uplink);
-        let mut actions = Vec::new();
-        self.claims.hear(now_ms, uplink, own_mac, arp, &mut actions);
-        self.act_on_claims(actions);
-        let is_on_link = self.publisher.connected_port(arp.sender_ip) == Some(uplink);
-        let is_ours = self.surroundings().owner(arp.sender_ip).is_some();
-        if is_ours || arp.sender_mac == own_mac {
+        if self.is_own_uplink(arp.sender_mac) {
             return;
         }
-        let learn = is_on_link && answer != Answer::No;
+        let now_ms = self.now_ms();
+        let is_from_wire = via == uplink;
+        // A member's probe contests nothing: whoever echoes ours would keep a guest's address off the
+        // wire for ever, and one who may use the address is heard when it does.
+        if is_from_wire || !arp.is_probe() {
+            let own_mac = self.surroundings().own_mac(uplink);
+            let mut actions = Vec::new();
+            self.claims.hear(now_ms, uplink, own_mac, arp, &mut actions);
+            self.act_on_claims(actions);
+        }
+        let is_ours = self.surroundings().owner(arp.sender_ip).is_some();
+        if is_ours || !self.may_speak(uplink, via, arp.sender_ip) {
+            return;
+        }
+        // Unasked only who is vouched for, or one member could fill the cache with senders it made up.
+        let is_vouched_for =
+            is_from_wire || self.registry.holder_of(arp.sender_ip.into()).is_some();
+        let learn =
+            answer != Answer::No && is_vouched_for && self.is_on_link(uplink, arp.sender_ip);
         let heard = Heard { port: uplink, via, arp, learn };
         let mut actions = Vec::new();
         self.neighbors.hear(now_ms, &heard, &mut actions);
         self.act_on_neighbors(actions);
+    }
+
+    /// Whether a MAC is an uplink's own: two of them may be plugged into one LAN and hear each other.
+    fn is_own_uplink(&self, mac: MacAddr) -> bool {
+        let surroundings = self.surroundings();
+        let mut uplinks =
+            self.registry.uplinks().filter_map(|uplink| self.named_port(&uplink.name));
+        uplinks.any(|uplink| surroundings.own_mac(uplink) == mac)
+    }
+
+    /// Whether a neighbor may be where it was heard: a registered address on its holder's port alone,
+    /// the gateway of an uplink on the wire alone, any other anywhere on the link (HR-14).
+    fn may_speak(&self, uplink: PortId, via: PortId, ip: Ipv4Addr) -> bool {
+        let is_via = |label: &PortLabel| self.publisher.port(label).is_some_and(|at| at.id == via);
+        match self.registry.holder_of(IpAddr::V4(ip)).map(|(_, holder)| holder) {
+            None => true,
+            Some(Holder::Router(_)) => via == uplink,
+            Some(Holder::Adapter(key)) => {
+                let member = self.registry.adapter_by_key(key);
+                let member = member.filter(|adapter| adapter.mode == Mode::VirtualNetwork);
+                member.is_some_and(|adapter| is_via(&crate::publish::port_label(adapter)))
+            }
+            Some(Holder::Server(network)) => is_via(&PortLabel::Server(network.clone())),
+            Some(Holder::Port(_) | Holder::Appliance) => false,
+        }
+    }
+
+    /// Whether an address is reached directly on an uplink's link, and not by a longer route of the
+    /// operator's. The prefix's broadcast address is nobody's.
+    fn is_on_link(&self, uplink: PortId, ip: Ipv4Addr) -> bool {
+        let found = self.publisher.rib().best_match(ip.into());
+        let way = found.and_then(|(_, entry)| self.publisher.way(entry.adjacency));
+        way.is_some_and(|way| {
+            way.kind == AdjacencyKind::Glean && way.port == uplink && way.next_hop != u32::from(ip)
+        })
     }
 
     /// Where an ARP packet was heard.

@@ -17,6 +17,16 @@ use std::sync::Arc;
 
 type Staged = BTreeMap<PortLabel, Opened>;
 
+/// Devices and interfaces that an effect gives back.
+fn released(effect: &Effect) -> Vec<String> {
+    match effect {
+        Effect::AdapterRemoved(adapter) => adapter.spec.occupies(None),
+        Effect::ServerRemoved(server) => server.spec.occupies(None),
+        Effect::PortDetached(port) => port.spec.occupies(port.netns.as_deref()),
+        _ => Vec::new(),
+    }
+}
+
 impl From<registry::Refusal> for Refusal {
     fn from(refusal: registry::Refusal) -> Self {
         let kind = match refusal.kind {
@@ -70,6 +80,7 @@ impl Appliance {
         for effect in effects {
             if let Err(error) = self.publish(effect, &mut staged) {
                 self.event(&error.message);
+                self.try_later(effect, error);
             }
         }
         // Devices of what the same batch added and removed again.
@@ -80,6 +91,29 @@ impl Appliance {
             self.event(&error.to_string());
         }
         self.follow_promiscuous();
+    }
+
+    /// A port that is open and whose far end could not be set up is set up again with those that could
+    /// not be opened.
+    fn try_later(&mut self, effect: &Effect, error: Refusal) {
+        let label = match effect {
+            Effect::AdapterAdded(new) | Effect::AdapterChanged { new, .. }
+                if new.shared_port().is_none() =>
+            {
+                port_label(new)
+            }
+            Effect::ServerAdded(new) | Effect::ServerChanged { new, .. } => {
+                PortLabel::Server(new.network.clone())
+            }
+            Effect::PortAttached(new) | Effect::PortChanged { new, .. } => {
+                PortLabel::Named(new.name.clone())
+            }
+            _ => return,
+        };
+        if self.devices.contains_key(&label) {
+            let failure = Failure::new(error.message, self.is_restoring);
+            self.failed.entry(label).or_insert(failure);
+        }
     }
 
     /// Whether the tables have room for what a batch adds.
@@ -143,6 +177,7 @@ impl Appliance {
         self.check_mtus(effects)?;
         let gateway_mac = self.registry.gateway_mac();
         let mut staged = Staged::new();
+        let leaving: Vec<String> = effects.iter().flat_map(released).collect();
         for effect in effects {
             let wanted = match effect {
                 Effect::AdapterAdded(adapter) => {
@@ -159,8 +194,9 @@ impl Appliance {
                 _ => None,
             };
             let Some((label, wanted)) = wanted else { continue };
-            // Removed and added again in one batch: opened when its predecessor has gone.
-            if self.devices.contains_key(&label) || staged.contains_key(&label) {
+            // What the batch itself takes from another, or adds twice, is opened when that has gone.
+            let is_taken_over = wanted.occupies().iter().any(|held| leaving.contains(held));
+            if is_taken_over || staged.contains_key(&label) {
                 continue;
             }
             match self.open(wanted) {
@@ -182,8 +218,16 @@ impl Appliance {
             Effect::AdapterChanged { old, new } => self.adapter_changed(old, new),
             Effect::AdapterRemoved(adapter) => self.adapter_out(adapter),
             Effect::NetworkAdded(network) => self.told(|p| p.network_up(network)),
-            Effect::NetworkChanged { new, .. } => self.told(|p| p.network_change(new)),
-            Effect::NetworkRemoved(network) => self.told(|p| p.network_down(&network.name)),
+            Effect::NetworkChanged { old, new } => {
+                if old.attach != new.attach {
+                    self.forget_members(old);
+                }
+                self.told(|p| p.network_change(new))
+            }
+            Effect::NetworkRemoved(network) => {
+                self.forget_members(network);
+                self.told(|p| p.network_down(&network.name))
+            }
             Effect::ServerAdded(server) => self.server_in(server, staged),
             Effect::ServerChanged { old, new } => self.server_changed(old, new),
             Effect::ServerRemoved(server) => self.server_out(server),
@@ -234,7 +278,8 @@ impl Appliance {
             _ if self.devices.contains_key(label) => return Ok(()),
             (Some(opened), _) => opened,
             (None, Some(wanted)) => self.open(wanted).inspect_err(|refusal| {
-                self.failed.insert(label.clone(), Failure::new(refusal.message.clone()));
+                self.failed
+                    .insert(label.clone(), Failure::new(&refusal.message, self.is_restoring));
             })?,
             (None, None) => return Ok(()),
         };
@@ -247,6 +292,10 @@ impl Appliance {
         staged: &mut Staged,
     ) -> Result<(), Refusal> {
         self.ensure_open(&port_label(adapter), staged, Wanted::adapter(adapter))?;
+        if self.publisher.adapter_id(&adapter.key()).is_some() {
+            // It is up already, with its shared port or before its kernel end could be set up.
+            return self.configure_adapter(adapter);
+        }
         self.told(|p| p.adapter_up(adapter))?;
         if let Some(id) = self.publisher.adapter_id(&adapter.key()) {
             self.cleared_adapters.insert(id, self.raw_adapter_counts(id));
@@ -267,6 +316,9 @@ impl Appliance {
             let set = device.port.set_mac(new.mac);
             set.map_err(|e| Refusal::new(RefusalKind::Conflict, e.to_string()))?;
         }
+        if (old.mode, &old.network, old.mac) != (new.mode, &new.network, new.mac) {
+            self.forget_behind(&port_label(old));
+        }
         self.told(|p| p.adapter_change(new))?;
         self.claim_adapter(Some(old), Some(new), true);
         self.refresh_static_macs(new);
@@ -279,8 +331,7 @@ impl Appliance {
     }
 
     fn adapter_out(&mut self, adapter: &Arc<Adapter>) -> Result<(), Refusal> {
-        self.claim_adapter(Some(adapter), None, false);
-        let result = self.told(|p| p.adapter_down(&adapter.key()));
+        let result = self.adapter_withdraw(adapter);
         if adapter.shared_port().is_none() {
             let label = port_label(adapter);
             self.remove_port(&label, true);
@@ -289,15 +340,30 @@ impl Appliance {
         result
     }
 
+    /// Takes an adapter out of every table; its port stays open.
+    pub(super) fn adapter_withdraw(&mut self, adapter: &Arc<Adapter>) -> Result<(), Refusal> {
+        self.claim_adapter(Some(adapter), None, false);
+        if adapter.shared_port().is_none() {
+            self.forget_behind(&port_label(adapter));
+        }
+        self.told(|p| p.adapter_down(&adapter.key()))
+    }
+
     pub(super) fn server_in(
         &mut self,
         server: &Arc<ServerPort>,
         staged: &mut Staged,
     ) -> Result<(), Refusal> {
         let label = PortLabel::Server(server.network.clone());
-        let wanted = Wanted::server(server, self.registry.gateway_mac());
-        self.ensure_open(&label, staged, Some(wanted))?;
-        self.told(|p| p.server_up(server))?;
+        if !self.devices.contains_key(&label) {
+            let wanted = Wanted::server(server, self.registry.gateway_mac());
+            self.ensure_open(&label, staged, Some(wanted))?;
+            if let Err(refusal) = self.told(|p| p.server_up(server)) {
+                self.server_withdraw(server)?;
+                self.close_again(&label, &refusal);
+                return Err(refusal);
+            }
+        }
         self.configure_server(server)
     }
 
@@ -306,14 +372,20 @@ impl Appliance {
             self.server_out(old)?;
             return self.server_in(new, &mut Staged::new());
         }
-        self.told(|p| p.server_down(old))?;
+        self.server_withdraw(old)?;
         self.told(|p| p.server_up(new))?;
         self.configure_server(new)
     }
 
+    /// Takes the server's port on a network out of every table; it stays open.
+    pub(super) fn server_withdraw(&mut self, server: &ServerPort) -> Result<(), Refusal> {
+        self.forget_behind(&PortLabel::Server(server.network.clone()));
+        self.told(|p| p.server_down(server))
+    }
+
     fn server_out(&mut self, server: &ServerPort) -> Result<(), Refusal> {
         let label = PortLabel::Server(server.network.clone());
-        let result = self.told(|p| p.server_down(server));
+        let result = self.server_withdraw(server);
         self.remove_port(&label, true);
         self.failed.remove(&label);
         result
@@ -321,21 +393,41 @@ impl Appliance {
 
     pub(super) fn port_in(&mut self, port: &Arc<Port>, staged: &mut Staged) -> Result<(), Refusal> {
         let label = PortLabel::Named(port.name.clone());
-        let wanted = Wanted::named(port, self.registry.gateway_mac());
-        self.ensure_open(&label, staged, Some(wanted))?;
+        if !self.devices.contains_key(&label) {
+            let wanted = Wanted::named(port, self.registry.gateway_mac());
+            self.ensure_open(&label, staged, Some(wanted))?;
+            if let Err(refusal) = self.port_publish(port) {
+                self.port_withdraw(port)?;
+                self.close_again(&label, &refusal);
+                return Err(refusal);
+            }
+            if !port.started {
+                self.pause(&label);
+            }
+        }
+        if port.role == PortRole::Uplink {
+            self.refresh_host()?;
+        }
+        self.configure_named(port)
+    }
+
+    /// Puts a named port that has just opened into every table.
+    fn port_publish(&mut self, port: &Arc<Port>) -> Result<(), Refusal> {
         match port.role {
             PortRole::Uplink => {
                 self.told(|p| p.uplink_up(port))?;
                 self.claim_uplink(port);
-                self.refresh_host()?;
             }
             PortRole::Host => self.told(|p| p.host_up(&port.name))?,
-            PortRole::Shared => {}
+            PortRole::Shared => self.shared_in(&port.name),
         }
-        if !port.started {
-            self.pause(&label);
-        }
-        self.configure_named(port)
+        Ok(())
+    }
+
+    /// A port that opened and could not be put in force: closed, to be tried whole again.
+    fn close_again(&mut self, label: &PortLabel, refusal: &Refusal) {
+        self.remove_port(label, false);
+        self.failed.insert(label.clone(), Failure::new(&refusal.message, self.is_restoring));
     }
 
     fn port_out(&mut self, port: &Arc<Port>) -> Result<(), Refusal> {
@@ -357,8 +449,29 @@ impl Appliance {
                 self.told(|p| p.uplink_down(port))
             }
             PortRole::Host => self.told(|p| p.host_down()),
-            PortRole::Shared => Ok(()),
+            PortRole::Shared => {
+                self.hanging_on(&port.name).iter().try_for_each(|adapter| {
+                    match self.publisher.adapter_id(&adapter.key()) {
+                        Some(_) => self.adapter_withdraw(adapter),
+                        None => Ok(()),
+                    }
+                })
+            }
         }
+    }
+
+    /// A shared port opens, and with it whoever hangs on it: at the start, after a loss, and those
+    /// who were registered while it was away.
+    fn shared_in(&mut self, name: &Name) {
+        for adapter in self.hanging_on(name) {
+            if let Err(refusal) = self.adapter_in(&adapter, &mut Staged::new()) {
+                self.event(&refusal.message);
+            }
+        }
+    }
+
+    fn hanging_on(&self, name: &Name) -> Vec<Arc<Adapter>> {
+        self.registry.adapters_on(name).cloned().collect()
     }
 
     fn port_changed(&mut self, old: &Arc<Port>, new: &Arc<Port>) -> Result<(), Refusal> {

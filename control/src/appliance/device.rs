@@ -113,6 +113,13 @@ impl<'a> Wanted<'a> {
     }
 }
 
+impl Wanted<'_> {
+    /// Devices and interfaces that it will hold alone.
+    pub(super) fn occupies(&self) -> Vec<String> {
+        self.spec.occupies(self.netns)
+    }
+}
+
 /// One MAC per uplink, so that two tap uplinks on one LAN differ.
 fn tap_uplink_mac(gateway_mac: MacAddr, name: &crate::model::Name) -> MacAddr {
     let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
@@ -150,6 +157,9 @@ impl Appliance {
             },
             ..AttachSpec::new(&device, self.pool)
         };
+        let place = netns.as_ref().map_or(Place::Here, place_of);
+        let left_behind = interface.as_ref().filter(|_| is_persistent);
+        let left_behind = left_behind.filter(|name| !kernel::exists(&place, name));
         let attached = match ethdev::attach(self.eal, &spec) {
             // Not every device has a transmit queue for each worker; one is enough.
             Err(ethdev::PortError::Queues { .. }) if spec.tx_queues > 1 => {
@@ -157,8 +167,13 @@ impl Appliance {
             }
             result => result,
         };
-        let (port, rx, tx) =
-            attached.map_err(|error| refuse(format!("{}: {error}", wanted.label)))?;
+        let (port, rx, tx) = attached.map_err(|error| {
+            // A tap is born before the driver looks at the rest of what is asked, and stays.
+            if let Some(name) = left_behind {
+                let _ = kernel::delete(&place, name);
+            }
+            refuse(format!("{}: {error}", wanted.label))
+        })?;
         let device_mac = port.mac().unwrap_or(MacAddr::ZERO);
         let facts = PortFacts {
             role: wanted.role,

@@ -51,27 +51,17 @@ impl Appliance {
     fn lose(&mut self, label: &PortLabel) {
         let problem = "its device has gone away";
         self.event(&format!("port {label}: {problem}; trying again until it is back"));
-        match self.noun(label) {
-            Some(Noun::Adapter(adapter)) => {
-                self.claim_adapter(Some(&adapter), None, false);
-                if let Err(error) = self.publisher.adapter_down(&adapter.key()) {
-                    self.event(&error.to_string());
-                }
-            }
-            Some(Noun::Server(server)) => {
-                if let Err(error) = self.publisher.server_down(&server) {
-                    self.event(&error.to_string());
-                }
-            }
-            Some(Noun::Named(port)) => {
-                if let Err(refusal) = self.port_withdraw(&port) {
-                    self.event(&refusal.message);
-                }
-            }
-            None => {}
+        let withdrawn = match self.noun(label) {
+            Some(Noun::Adapter(adapter)) => self.adapter_withdraw(&adapter),
+            Some(Noun::Server(server)) => self.server_withdraw(&server),
+            Some(Noun::Named(port)) => self.port_withdraw(&port),
+            None => Ok(()),
+        };
+        if let Err(refusal) = withdrawn {
+            self.event(&refusal.message);
         }
         self.remove_port(label, false);
-        self.failed.insert(label.clone(), Failure::new(problem));
+        self.failed.insert(label.clone(), Failure::new(problem, false));
     }
 
     /// Tries the failed device again whose turn is longest overdue: one at a time, because opening one
@@ -81,14 +71,16 @@ impl Appliance {
         let overdue = self.failed.iter().filter(|(_, failure)| failure.due <= now);
         let next = overdue.min_by_key(|(_, failure)| failure.due);
         let Some(label) = next.map(|(label, _)| label.clone()) else { return };
-        let before = self.failed.remove(&label).map(|failure| failure.why).unwrap_or_default();
+        let Some(before) = self.failed.remove(&label) else { return };
+        self.is_restoring = before.since_start;
         let mut staged = BTreeMap::new();
         let result = match self.noun(&label) {
             Some(Noun::Adapter(adapter)) => self.adapter_in(&adapter, &mut staged),
             Some(Noun::Server(server)) => self.server_in(&server, &mut staged),
             Some(Noun::Named(port)) => self.port_in(&port, &mut staged),
-            None => return,
+            None => Ok(()),
         };
+        self.is_restoring = false;
         match result {
             Ok(()) => {
                 self.event(&format!("port {label}: open"));
@@ -98,10 +90,10 @@ impl Appliance {
                 self.follow_promiscuous();
             }
             Err(refusal) => {
-                if refusal.message != before {
+                if refusal.message != before.why {
                     self.event(&refusal.message);
                 }
-                self.failed.insert(label, Failure::new(refusal.message));
+                self.failed.insert(label, Failure::new(refusal.message, before.since_start));
             }
         }
     }

@@ -64,22 +64,25 @@ pub struct Appliance {
     should_end: Arc<AtomicBool>,
     punt_turn: usize,
     chores_due: Instant,
-    /// Until the registered state is in force: what it holds was up before, so it is not probed.
-    is_starting: bool,
+    /// While the stored state is put in force, at the start or later where a device was missing then:
+    /// what it holds was up before this process, so it is announced and not probed.
+    is_restoring: bool,
     /// When each address in use elsewhere was last told of.
     conflicts_told: HashMap<Ipv4Addr, u64>,
 }
 
-/// Why a port is not open.
+/// Why a port is not open, or not set up.
 struct Failure {
     why: String,
     /// When it is tried again.
     due: Instant,
+    /// Whether it has been so since the start.
+    since_start: bool,
 }
 
 impl Failure {
-    fn new(why: impl Into<String>) -> Self {
-        Self { why: why.into(), due: Instant::now() + RETRY }
+    fn new(why: impl Into<String>, since_start: bool) -> Self {
+        Self { why: why.into(), due: Instant::now() + RETRY, since_start }
     }
 }
 

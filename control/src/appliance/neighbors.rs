@@ -6,7 +6,7 @@ use crate::api::view::PortLabel;
 use crate::model::Mode;
 use crate::neighbor::proxy::World;
 use crate::neighbor::{ClaimAction, ClaimWish, NeighborAction, Station, Target};
-use crate::registry::{Adapter, Neighbor, Port};
+use crate::registry::{Adapter, Neighbor, Network, Port};
 use dataplane::counters::{DropReason, PortCounter};
 use dataplane::frame::Frame;
 use dataplane::ids::PortId;
@@ -139,8 +139,9 @@ impl Appliance {
         self.publisher.label(port).map(ToString::to_string).unwrap_or_default()
     }
 
-    /// An adapter's addresses on every uplink follow its registration. An address that was this
-    /// adapter's before is announced, not probed; so is everything after a restart.
+    /// An adapter's addresses on every uplink follow its registration. What was this adapter's in its
+    /// other mode is announced, not probed; so is everything after a restart. Any other change leaves
+    /// an address as it stands: one in conflict stays there.
     pub(super) fn claim_adapter(
         &mut self,
         old: Option<&Arc<Adapter>>,
@@ -149,8 +150,9 @@ impl Appliance {
     ) {
         let uplinks: Vec<Arc<Port>> = self.registry.uplinks().cloned().collect();
         let before: Vec<Ipv4Addr> = old.map(|old| hosts(old).collect()).unwrap_or_default();
+        let switched = old.filter(|old| new.is_some_and(|new| new.mode != old.mode));
         let known: Vec<IpAddr> =
-            old.map(|old| old.addresses.iter().map(IpNet::addr).collect()).unwrap_or_default();
+            switched.map(|old| old.addresses.iter().map(IpNet::addr).collect()).unwrap_or_default();
         let after: Vec<Ipv4Addr> =
             new.filter(|_| is_open).map(|new| hosts(new).collect()).unwrap_or_default();
         let now_ms = self.now_ms();
@@ -158,12 +160,12 @@ impl Appliance {
         for uplink in uplinks {
             let Some(port) = self.named_port(&uplink.name) else { continue };
             for ip in before.iter().filter(|ip| !after.contains(ip)) {
-                self.claims.withdraw(Target { port, ip: *ip });
+                self.claims.withdraw(now_ms, Target { port, ip: *ip });
             }
             let Some(new) = new else { continue };
             for ip in &after {
                 let target = Target { port, ip: *ip };
-                let is_known = self.is_starting || known.contains(&IpAddr::V4(*ip));
+                let is_known = self.is_restoring || known.contains(&IpAddr::V4(*ip));
                 let wish = claim_wish(new, &uplink, *ip, is_known);
                 self.claims.register(now_ms, target, wish, &mut actions);
                 if is_known {
@@ -182,15 +184,17 @@ impl Appliance {
         let adapters: Vec<Arc<Adapter>> = self.registry.adapters().cloned().collect();
         for adapter in adapters {
             for ip in hosts(&adapter) {
-                let wish = claim_wish(&adapter, uplink, ip, self.is_starting);
+                let wish = claim_wish(&adapter, uplink, ip, self.is_restoring);
                 self.claims.register(now_ms, Target { port, ip }, wish, &mut actions);
             }
         }
+        // The server's own addresses are nobody's to register: announced and defended, never asked for.
+        for own in uplink.addresses.iter().filter_map(|net| ipv4_of(net.addr())) {
+            let wish = ClaimWish { probe: false, announce: true };
+            self.claims.register(now_ms, Target { port, ip: own }, wish, &mut actions);
+        }
         self.act_on_claims(actions);
-        let gateways = uplink.gateways.iter().filter_map(|gateway| match gateway {
-            IpAddr::V4(ip) => Some(*ip),
-            IpAddr::V6(_) => None,
-        });
+        let gateways = uplink.gateways.iter().filter_map(|gateway| ipv4_of(*gateway));
         let mut actions = Vec::new();
         for ip in gateways {
             self.neighbors.seek(now_ms, Target { port, ip }, &mut actions);
@@ -254,6 +258,23 @@ impl Appliance {
         self.act_on_neighbors(actions);
     }
 
+    /// A guest's or the server's port leaves its network or closes: nobody is behind it any more.
+    pub(super) fn forget_behind(&mut self, label: &PortLabel) {
+        let Some(port) = self.publisher.port(label).map(|entry| entry.id) else { return };
+        let mut actions = Vec::new();
+        self.neighbors.remove_port(port, &mut actions);
+        self.act_on_neighbors(actions);
+    }
+
+    /// A network leaves an uplink's link, and its members with it.
+    pub(super) fn forget_members(&mut self, network: &Network) {
+        let Some((uplink, None)) = network.uplink() else { return };
+        let Some(port) = self.named_port(uplink) else { return };
+        let mut actions = Vec::new();
+        self.neighbors.remove_behind_members(port, &mut actions);
+        self.act_on_neighbors(actions);
+    }
+
     /// An uplink leaves: nothing is known on its link any more.
     pub(super) fn forget_port_neighbors(&mut self, label: &PortLabel) {
         let Some(port) = self.publisher.port(label).map(|entry| entry.id) else { return };
@@ -261,6 +282,13 @@ impl Appliance {
         let mut actions = Vec::new();
         self.neighbors.remove_port(port, &mut actions);
         self.act_on_neighbors(actions);
+    }
+}
+
+fn ipv4_of(address: IpAddr) -> Option<Ipv4Addr> {
+    match address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
     }
 }
 

@@ -173,7 +173,7 @@ fn build(
         should_end,
         punt_turn: 0,
         chores_due: now,
-        is_starting: true,
+        is_restoring: true,
         conflicts_told: HashMap::new(),
     };
     notices.iter().for_each(|notice| appliance.event(notice));
@@ -226,7 +226,7 @@ impl Appliance {
             }
         }
         self.put_in_force(&others, BTreeMap::new());
-        self.is_starting = false;
+        self.is_restoring = false;
         Ok(())
     }
 

@@ -13,8 +13,8 @@
 //!
 //! Who may put a MAC in (duties.md, RFC 826): anyone for an entry that waits for one; for a target
 //! that nobody asked for only who asks for an address of ours; over another MAC only a reply or an
-//! announcement from where the first came, or from the wire over a member of its network, so that
-//! no guest diverts what belongs to a host outside; over a static entry nobody.
+//! announcement from where the first came, or from the wire over a member of its network and at once,
+//! so that no guest diverts what belongs to a host outside; over a static entry nobody.
 //!
 //! Invariant: every packet given to [`NeighborCache::resolve`] comes back in exactly one action.
 //! Invariant: a request for one target goes at most once a second.
@@ -171,6 +171,15 @@ enum State {
     Static(Station),
 }
 
+impl State {
+    fn station(&self) -> Option<Station> {
+        match self {
+            State::Known { station, .. } | State::Static(station) => Some(*station),
+            State::Incomplete { .. } | State::Failed => None,
+        }
+    }
+}
+
 /// The cache. `P` is the packet type: a frame in the appliance, a number in tests.
 #[derive(Debug)]
 pub struct NeighborCache<P> {
@@ -253,7 +262,9 @@ impl<P> NeighborCache<P> {
             Some(State::Known { station: known, moved_ms, .. }) => {
                 if known == station {
                     self.confirm(now_ms, target, station, moved_ms);
-                } else if may_move(known, heard) && now_ms >= moved_ms + MOVE_LOCK_MS {
+                } else if may_move(known, heard)
+                    && (is_wire_over_member(known, heard) || now_ms >= moved_ms + MOVE_LOCK_MS)
+                {
                     self.learn(now_ms, target, station, out);
                 }
             }
@@ -312,9 +323,16 @@ impl<P> NeighborCache<P> {
 
     /// A port is gone: so is every entry on it or behind it.
     pub fn remove_port(&mut self, port: PortId, out: &mut Actions<P>) {
-        self.forget_all(out, |target, state| match state {
-            State::Known { station, .. } | State::Static(station) if station.via == port => true,
-            _ => target.port == port,
+        self.forget_all(out, |target, state| {
+            target.port == port || state.station().is_some_and(|station| station.via == port)
+        });
+    }
+
+    /// The members of a port's untagged network are no longer on its link: what was heard behind them
+    /// is forgotten.
+    pub fn remove_behind_members(&mut self, port: PortId, out: &mut Actions<P>) {
+        self.forget_all(out, |target, state| {
+            target.port == port && state.station().is_some_and(|station| station.via != port)
         });
     }
 
@@ -470,6 +488,12 @@ impl<P> NeighborCache<P> {
 fn may_move(known: Station, heard: &Heard<'_>) -> bool {
     let claims = heard.arp.operation == arp::REPLY || heard.arp.is_announcement();
     claims && (heard.via == known.via || heard.via == heard.port)
+}
+
+/// Whether the wire takes an address back that a member has claimed. It need not wait: who answers
+/// first is not who is right, and a member can't take it away again.
+fn is_wire_over_member(known: Station, heard: &Heard<'_>) -> bool {
+    known.via != heard.port && heard.via == heard.port
 }
 
 fn view(state: State) -> NeighborState {

@@ -41,6 +41,11 @@ pub const ANNOUNCEMENTS: u8 = 2;
 pub const ANNOUNCE_INTERVAL_MS: u64 = 2000;
 /// Least time between two defences of one address (DEFEND_INTERVAL).
 pub const DEFEND_INTERVAL_MS: u64 = 10_000;
+/// An address that was up and comes back within this time has moved on this host. The LAN's own caches
+/// hold an address about as long.
+pub const MOVE_MS: u64 = 60_000;
+/// Addresses remembered for that.
+const LEFT_MAX: usize = 65_536;
 /// Time after which an address in conflict is probed again (RATE_LIMIT_INTERVAL).
 pub const CONFLICT_RETRY_MS: u64 = 60_000;
 
@@ -101,6 +106,8 @@ enum Step {
 #[derive(Debug)]
 pub struct AddressClaims {
     claims: BTreeMap<Target, Claim>,
+    /// When an address that was up was withdrawn.
+    left_ms: BTreeMap<Target, u64>,
     agenda: Agenda,
     random: Random,
 }
@@ -110,6 +117,7 @@ impl AddressClaims {
     pub fn new(seed: u64) -> Self {
         Self {
             claims: BTreeMap::new(),
+            left_ms: BTreeMap::new(),
             agenda: Agenda::new(FRAMES_PER_S),
             random: Random::new(seed),
         }
@@ -125,6 +133,7 @@ impl AddressClaims {
         out: &mut Vec<ClaimAction>,
     ) {
         let status = self.status(target);
+        let wish = ClaimWish { probe: wish.probe && !self.was_up(now_ms, target), ..wish };
         if !wish.announce {
             self.agenda.remove(target);
             self.set(target, ClaimStatus::Quiet, Step::Rest);
@@ -141,16 +150,33 @@ impl AddressClaims {
 
     /// An address is deregistered: from now on it is not answered for. Nothing is sent: there is no
     /// ARP for "gone". False where it was not claimed.
-    pub fn withdraw(&mut self, target: Target) -> bool {
+    pub fn withdraw(&mut self, now_ms: u64, target: Target) -> bool {
         self.agenda.remove(target);
-        self.claims.remove(&target).is_some()
+        let claim = self.claims.remove(&target);
+        if claim.is_some_and(|claim| claim.status == ClaimStatus::Up) {
+            if self.left_ms.len() >= LEFT_MAX {
+                self.left_ms.retain(|_, left_ms| now_ms < *left_ms + MOVE_MS);
+            }
+            if self.left_ms.len() < LEFT_MAX {
+                self.left_ms.insert(target, now_ms);
+            }
+        }
+        claim.is_some()
     }
 
-    /// Withdraws every claim on a port.
+    /// Withdraws every claim on a port. What comes back may be another link: nothing is remembered.
     pub fn withdraw_port(&mut self, port: PortId) {
-        self.on_port(port).into_iter().for_each(|target| {
-            self.withdraw(target);
-        });
+        for target in self.on_port(port) {
+            self.agenda.remove(target);
+            self.claims.remove(&target);
+        }
+        self.left_ms.retain(|target, _| target.port != port);
+    }
+
+    /// Whether an address was ours on this link a moment ago: it moves on this host, from one adapter
+    /// to another or over the loss of its device, and is not asked for anew.
+    fn was_up(&self, now_ms: u64, target: Target) -> bool {
+        self.left_ms.get(&target).is_some_and(|left_ms| now_ms < left_ms + MOVE_MS)
     }
 
     /// An address that is up moved on this host, or its mode changed: announced again.

@@ -30,7 +30,8 @@ fn kind(role: Role) -> PortKind {
 impl Appliance {
     pub(super) fn port_info(&self, port: Option<&PortLabel>) -> Result<Vec<PortInfo>, Refusal> {
         let open = self.publisher.ports().map(|(label, entry)| self.open_info(label, entry));
-        let failed = self.failed.iter().filter_map(|(label, f)| self.failed_info(label, &f.why));
+        let closed = self.failed.iter().filter(|(label, _)| !self.devices.contains_key(*label));
+        let failed = closed.filter_map(|(label, failure)| self.failed_info(label, &failure.why));
         let mut ports: Vec<PortInfo> = open.chain(failed).collect();
         ports.retain(|info| port.is_none_or(|port| *port == info.port));
         ports.sort_by(|a, b| a.port.cmp(&b.port));
@@ -103,7 +104,7 @@ impl Appliance {
             device: device.map(|device| device.spec.to_string()).unwrap_or_default(),
             driver: device.map(|device| device.port.driver().to_owned()),
             state: if is_stopped { PortState::Stopped } else { PortState::Started },
-            problem: None,
+            problem: self.failed.get(label).map(|failure| failure.why.clone()),
             link: self.link(label),
             speed_mbps: speed.filter(|speed| *speed > 0 && *speed < u32::MAX),
             mac: entry.own_mac,

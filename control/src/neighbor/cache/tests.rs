@@ -236,8 +236,30 @@ fn a_member_takes_nothing_from_the_wire_but_the_wire_from_a_member() {
     bench.resolve(who, 1);
     bench.reply(who, mac(66), MEMBER);
     assert_eq!(bench.cache.state(who), Some(NeighborState::Reachable(inside)));
-    bench.pass(2000);
     assert_eq!(bench.reply(who, mac(1), WIRE), [Resolved { target: who, station: station(1) }]);
+    bench.pass(2000);
+    assert_eq!(bench.reply(who, mac(66), MEMBER), []);
+}
+
+#[test]
+fn who_was_behind_a_member_goes_with_it() {
+    let mut bench = bench();
+    let (inside, outside) = (target(31), target(32));
+    for (who, number, via) in [(inside, 31, MEMBER), (outside, 32, WIRE)] {
+        bench.resolve(who, 1);
+        bench.reply(who, mac(number), via);
+    }
+    assert_eq!(
+        bench.act(|cache, _, out| cache.remove_port(MEMBER, out)),
+        [Forgotten { target: inside }]
+    );
+    bench.resolve(inside, 1);
+    bench.reply(inside, mac(31), MEMBER);
+    assert_eq!(
+        bench.act(|cache, _, out| cache.remove_behind_members(outside.port, out)),
+        [Forgotten { target: inside }]
+    );
+    assert!(bench.cache.state(outside).is_some());
 }
 
 #[test]

@@ -38,6 +38,10 @@ impl Bench {
         self.act(|claims, now, out| claims.register(now, target, wish, out))
     }
 
+    fn withdraw(&mut self, target: Target) -> bool {
+        self.claims.withdraw(self.now_ms, target)
+    }
+
     fn hear(&mut self, arp: &Arp) -> Vec<ClaimAction> {
         self.act(|claims, now, out| claims.hear(now, UPLINK, OUR_MAC, arp, out))
     }
@@ -189,11 +193,29 @@ fn a_link_that_comes_up_announces_what_is_up_and_probes_the_rest_anew() {
 fn hr_11_a_withdrawn_address_is_gone_at_once() {
     let (mut bench, who) = (Bench::new(), target(9));
     bench.register(who, AT_ONCE);
-    assert!(bench.claims.withdraw(who) && !bench.claims.withdraw(who));
+    assert!(bench.withdraw(who) && !bench.withdraw(who));
     assert_eq!((bench.claims.status(who), bench.claims.next_ms()), (None, None));
     bench.register(who, PROBED);
     bench.claims.withdraw_port(UPLINK);
     assert_eq!((bench.claims.claims().count(), bench.claims.next_ms()), (0, None));
+}
+
+#[test]
+fn vz_4_an_address_that_moves_on_this_host_is_announced_and_not_probed() {
+    let (mut bench, who) = (Bench::new(), target(9));
+    bench.register(who, AT_ONCE);
+    bench.withdraw(who);
+    bench.pass(MOVE_MS - 1);
+    assert_eq!(bench.register(who, PROBED), [Up(who), Announce(who)]);
+    bench.withdraw(who);
+    bench.pass(MOVE_MS);
+    assert_eq!(bench.register(who, PROBED), [Probe(who)], "that was long ago");
+    bench.withdraw(who);
+    assert_eq!(bench.register(who, PROBED), [Probe(who)], "it was not up");
+    let other = target(10);
+    bench.register(other, AT_ONCE);
+    bench.claims.withdraw_port(UPLINK);
+    assert_eq!(bench.register(other, PROBED), [Probe(other)], "another link, for all we know");
 }
 
 #[test]
@@ -274,7 +296,7 @@ fn drive(ops: Vec<Op>) {
                         .flat_map(|n| bench.register(target(n), wish))
                         .collect(),
                     Op::Withdraw { number } => {
-                        bench.claims.withdraw(target(number));
+                        bench.withdraw(target(number));
                         Vec::new()
                     }
                     Op::Hear { number, kind } => {
