@@ -87,6 +87,8 @@ pub enum DropReason {
     BridgeSamePort,
     /// Network: unicast from the wire that belongs to nobody here.
     NotMember,
+    /// Network: the port's rate limit of what goes to all members.
+    FloodRate,
     /// Network: nobody else to deliver a broadcast to.
     NoReceiver,
     /// Network detached or unknown.
@@ -111,7 +113,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons, in order of their numbers.
-    pub const ALL: [DropReason; 45] = {
+    pub const ALL: [DropReason; 46] = {
         use DropReason::*;
         [
             Stopped,
@@ -149,6 +151,7 @@ impl DropReason {
             UnknownUnicast,
             BridgeSamePort,
             NotMember,
+            FloodRate,
             NoReceiver,
             NetworkUnknown,
             PuntRate,
@@ -202,6 +205,7 @@ impl DropReason {
             Self::UnknownUnicast => "unknown-unicast",
             Self::BridgeSamePort => "bridge-same-port",
             Self::NotMember => "not-member",
+            Self::FloodRate => "flood-rate",
             Self::NoReceiver => "no-receiver",
             Self::NetworkUnknown => "network-unknown",
             Self::PuntRate => "punt-rate",

@@ -28,7 +28,7 @@ mod view;
 mod work;
 
 pub use egress::{Departure, Departures, TxPort, TxRoute};
-pub use limit::Rates;
+pub use limit::{Rate, Rates};
 pub use view::View;
 pub use work::Verdict;
 
