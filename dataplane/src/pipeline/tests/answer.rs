@@ -6,6 +6,7 @@ use super::packet::{DONT_FRAGMENT, MORE_FRAGMENTS, Packet, Seen, icmp, read};
 use crate::counters::{AdapterCounter, DropReason, PortCounter};
 use crate::ids::PortId;
 use crate::pipeline::Rates;
+use crate::record::Attachment;
 use crate::table::{Adjacency, AdjacencyKind};
 use crate::wire::checksum;
 use crate::wire::ethernet::MacAddr;
@@ -26,7 +27,9 @@ fn error_about(lab: &mut Lab, port: PortId, packet: &Packet, reason: DropReason)
     assert_eq!(counts.counter(PortCounter::Generated), 1);
     let seen = read(&out);
     assert_eq!((seen.protocol, checksum::internet(&seen.payload)), (PROTOCOL_ICMP, 0));
-    assert_eq!((seen.source, seen.destination), (SERVER_IP, packet.source));
+    // The uplink's address is the server's own; its kernel would take an error from it for forged.
+    let source = if [HOST, MS].contains(&port) { GATEWAY_IP } else { SERVER_IP };
+    assert_eq!((seen.source, seen.destination), (source, packet.source));
     assert_eq!(
         (seen.destination_mac, seen.source_mac),
         (packet.source_mac, packet.destination_mac)
@@ -73,6 +76,21 @@ fn too_big_with_df_is_fragmentation_needed_with_the_mtu() {
     assert_eq!(seen.payload[..2], [3, 4]);
     assert_eq!(seen.payload[6..8], 576u16.to_be_bytes());
     lab.passes(C1, from(C1, at(N1).ip).fragment(DONT_FRAGMENT).total(576).bytes(), N1);
+}
+
+#[test]
+fn hr_4_errors_to_the_server_come_from_an_address_that_is_not_its_own() {
+    let mut lab = Lab::new();
+    let packet = from(HOST, at(N1).ip).fragment(DONT_FRAGMENT).total(577);
+    let seen = error_about(&mut lab, HOST, &packet, DropReason::TooBig);
+    assert_eq!((seen.source, &seen.payload[..2]), (GATEWAY_IP, &[3, 4][..]));
+    lab.change(|host| {
+        let record = host.records.get_mut(&MS).unwrap();
+        let (peer_mac, adapter) = (at(MS).mac, adapter_on(MS));
+        record.attachment = Attachment::NetworkServer { network: WAN, peer_mac, adapter };
+    });
+    let packet = Packet::new(at(MS), UP_MAC, at(C1).ip).ttl(1);
+    error_about(&mut lab, MS, &packet, DropReason::TtlExceeded);
 }
 
 #[test]
