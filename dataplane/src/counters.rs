@@ -107,7 +107,7 @@ pub enum DropReason {
     NoMemory,
     /// No headroom for a tag.
     NoHeadroom,
-    /// Control: neighbor queue overflow or neighbor never answered.
+    /// Control: neighbor queue overflow, neighbor never answered, or still unknown when control was done.
     Unresolved,
 }
 
