@@ -118,7 +118,7 @@ fn rfc_1812_4_3_2_7_nothing_is_said_about_errors_and_later_fragments() {
     for kind in [3, 4, 5, 11, 12] {
         lab.refuses(C1, expired().icmp(kind, 0, &[0; 28]).bytes(), DropReason::TtlExceeded);
     }
-    for word in [2, MORE_FRAGMENTS | 2, 0x1fff] {
+    for word in [2, MORE_FRAGMENTS | 2, 0x1ff0] {
         lab.refuses(C1, expired().fragment(word).bytes(), DropReason::TtlExceeded);
     }
     // An ICMP packet that hides its type.
