@@ -101,6 +101,8 @@ pub enum DropReason {
     EgressClosed,
     /// Egress: the transmit queue did not take it.
     TxFull,
+    /// Egress: a frame in several buffers, and the port's driver takes only one.
+    TxChained,
     /// Egress: the ring to the worker that owns the port is full.
     HandoffFull,
     /// The mbuf pool is empty (a copy or a fragment could not be made).
@@ -113,7 +115,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons, in order of their numbers.
-    pub const ALL: [DropReason; 46] = {
+    pub const ALL: [DropReason; 47] = {
         use DropReason::*;
         [
             Stopped,
@@ -158,6 +160,7 @@ impl DropReason {
             PuntFull,
             EgressClosed,
             TxFull,
+            TxChained,
             HandoffFull,
             NoMemory,
             NoHeadroom,
@@ -212,6 +215,7 @@ impl DropReason {
             Self::PuntFull => "punt-full",
             Self::EgressClosed => "egress-closed",
             Self::TxFull => "tx-full",
+            Self::TxChained => "tx-chained",
             Self::HandoffFull => "handoff-full",
             Self::NoMemory => "no-memory",
             Self::NoHeadroom => "no-headroom",
