@@ -104,6 +104,8 @@ pub struct BridgedAdapter {
     /// Registered IPv4 addresses as (network, mask) in host order. Empty: the IP filter does not
     /// apply to this family.
     pub ipv4: Box<[(u32, u32)]>,
+    /// The same for IPv6.
+    pub ipv6: Box<[(u128, u128)]>,
 }
 
 /// A physical NIC towards the LAN.

@@ -18,7 +18,8 @@ use crate::wire::ethernet::{
     ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, HEADER_BYTES, MacAddr,
     is_link_local_group,
 };
-use crate::wire::{dhcp, icmpv6, ipv4};
+use crate::wire::icmpv6::{self, Claim};
+use crate::wire::{dhcp, ipv4, ipv6};
 
 /// Turns the verdict of every frame whose source is not its sender's into a drop.
 pub(super) fn guard<F: Frame>(
@@ -327,7 +328,12 @@ impl Bridged<'_> {
                     !filters.ra || !icmpv6::is_router_advertisement(packet),
                     DropReason::RouterAdvertisement,
                 )?;
-                require(!filters.dhcp || !dhcp::is_server_reply_v6(packet), DropReason::DhcpServer)
+                require(
+                    !filters.dhcp || !dhcp::is_server_reply_v6(packet),
+                    DropReason::DhcpServer,
+                )?;
+                let is_free = !filters.ip || self.adapter.ipv6.is_empty();
+                require(is_free || self.is_own_ipv6(packet), DropReason::SpoofedIp)
             }
             _ => Ok(()),
         }
@@ -343,6 +349,22 @@ impl Bridged<'_> {
         }
         let filters = self.adapter.filters;
         require(!filters.dhcp || !dhcp::is_server_reply(packet), DropReason::DhcpServer)
+    }
+
+    /// Source and, in a neighbor advertisement, target are the adapter's own. Link-local addresses are not
+    /// registered, so any of those is.
+    fn is_own_ipv6(&self, packet: &[u8]) -> bool {
+        let is_own = |address: u128| {
+            let mut registered = self.adapter.ipv6.iter();
+            ipv6::is_link_local(address)
+                || registered.any(|(network, mask)| address & mask == *network)
+        };
+        match (ipv6::source(packet), icmpv6::claim(packet)) {
+            (Some(0), Some(claim)) => claim == Claim::Unclaiming,
+            (Some(source), Some(Claim::Neighbor(target))) => is_own(source) && is_own(target),
+            (Some(_), None | Some(Claim::Hidden)) | (None, _) => false,
+            (Some(source), Some(Claim::Other | Claim::Unclaiming)) => is_own(source),
+        }
     }
 
     fn check_arp(&self, packet: &[u8]) -> Checked {
