@@ -9,7 +9,7 @@ use crate::frame::{Burst, Frame, FramePool};
 use crate::ids::{AdapterId, NetworkId, PortId};
 use crate::io::Io;
 use crate::punt::Punt;
-use crate::record::{Member, MemberKind, NetworkRecord};
+use crate::record::{Attachment, Member, MemberKind, NetworkRecord};
 use crate::table::{Adjacency, AdjacencyKind};
 use crate::wire::ethernet::Ethernet;
 use crate::wire::tag::push_tag;
@@ -137,7 +137,7 @@ impl<I: Io> Path<I> {
         let named = (way.port != PortId::NONE).then_some(named);
         self.with_network(network, frame, |path, record, frame| {
             let others = record.promiscuous.iter().filter(|member| member.port != way.port);
-            path.deliver(record, named.iter().chain(others), from, frame);
+            path.deliver(record, named.iter().chain(others), from, frame, false);
         });
     }
 
@@ -154,7 +154,9 @@ impl<I: Io> Path<I> {
     /// To every member but the one on the port `from`.
     pub(super) fn flood(&mut self, network: NetworkId, from: PortId, frame: I::Frame) {
         self.with_network(network, frame, |path, record, frame| {
-            path.deliver(record, record.members.iter(), from, frame);
+            let ethernet = Ethernet::parse(frame.head());
+            let is_unknown = ethernet.is_some_and(|it| !it.destination.is_group());
+            path.deliver(record, record.members.iter(), from, frame, is_unknown);
         });
     }
 
@@ -174,14 +176,22 @@ impl<I: Io> Path<I> {
         }
     }
 
+    /// Whether a member has its registered MAC alone, and wants no other's frames.
+    fn is_one_mac(&self, member: &Member) -> bool {
+        let attachment = self.view.port(member.port).map(|record| &record.attachment);
+        member.kind == MemberKind::Guest
+            && matches!(attachment, Some(Attachment::Bridged(adapter)) if adapter.filters.mac)
+    }
+
     /// To each of `receivers` that may have it and is not on the port `from`: copies for all but the
-    /// last.
+    /// last. `is_unknown`: it is unicast to a MAC that is not registered.
     fn deliver<'a>(
         &mut self,
         network: &NetworkRecord,
         receivers: impl Iterator<Item = &'a Member>,
         from: PortId,
         frame: I::Frame,
+        is_unknown: bool,
     ) {
         let Some(ethernet) = Ethernet::parse(frame.head()) else {
             return drop_frame(&self.counters, frame, DropReason::EthernetTruncated);
@@ -189,6 +199,9 @@ impl<I: Io> Path<I> {
         let mut reason = DropReason::NoReceiver;
         let mut last: Option<&Member> = None;
         for member in receivers.filter(|member| member.port != from) {
+            if is_unknown && self.is_one_mac(member) {
+                continue;
+            }
             if let Err(why) = fits(&frame, &ethernet, network, member.port, member.mtu) {
                 reason = why;
                 continue;

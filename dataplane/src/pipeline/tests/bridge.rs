@@ -110,10 +110,18 @@ fn unknown_unicast_goes_by_the_networks_policy() {
     for network in [LAN, WAN] {
         lab.change(|host| host.network(network).unknown_unicast = UnknownUnicast::Flood);
     }
-    reaches(&mut lab, W1, &odd(W1, NOBODY), &[UP, W2, WF]);
-    reaches(&mut lab, UP, &odd(UP, NOBODY), &[W1, W2, WF]);
-    reaches(&mut lab, M1, &odd(M1, NOBODY), &[M2, M3, MS]);
+    // Not to a guest that is held to its registered MAC, unless it is promiscuous (VZ-6).
+    reaches(&mut lab, W1, &odd(W1, NOBODY), &[UP, WF]);
+    reaches(&mut lab, UP, &odd(UP, NOBODY), &[WF]);
+    reaches(&mut lab, M1, &odd(M1, NOBODY), &[MS]);
+    lab.refuses(MS, odd(MS, NOBODY), DropReason::NoReceiver);
     reaches(&mut lab, M1, &odd(M1, at(M3).mac), &[M3]);
+    reaches(&mut lab, M1, &odd(M1, MULTICAST), &[M2, M3, MS]);
+    lab.change(|host| {
+        host.bridged(M2).filters.mac = false;
+        host.make_promiscuous(LAN, M3);
+    });
+    reaches(&mut lab, M1, &odd(M1, NOBODY), &[M2, M3, MS]);
 
     for network in [LAN, WAN] {
         lab.change(|host| host.network(network).unknown_unicast = UnknownUnicast::Drop);
