@@ -87,6 +87,8 @@ pub enum DropReason {
     BridgeSamePort,
     /// Network: unicast from the wire that belongs to nobody here.
     NotMember,
+    /// Network: the port's rate limit of what goes to all members.
+    FloodRate,
     /// Network: nobody else to deliver a broadcast to.
     NoReceiver,
     /// Network detached or unknown.
@@ -99,19 +101,21 @@ pub enum DropReason {
     EgressClosed,
     /// Egress: the transmit queue did not take it.
     TxFull,
+    /// Egress: a frame in several buffers, and the port's driver takes only one.
+    TxChained,
     /// Egress: the ring to the worker that owns the port is full.
     HandoffFull,
     /// The mbuf pool is empty (a copy or a fragment could not be made).
     NoMemory,
     /// No headroom for a tag.
     NoHeadroom,
-    /// Control: neighbor queue overflow or neighbor never answered.
+    /// Control: neighbor queue overflow, neighbor never answered, or still unknown when control was done.
     Unresolved,
 }
 
 impl DropReason {
     /// All reasons, in order of their numbers.
-    pub const ALL: [DropReason; 45] = {
+    pub const ALL: [DropReason; 47] = {
         use DropReason::*;
         [
             Stopped,
@@ -149,12 +153,14 @@ impl DropReason {
             UnknownUnicast,
             BridgeSamePort,
             NotMember,
+            FloodRate,
             NoReceiver,
             NetworkUnknown,
             PuntRate,
             PuntFull,
             EgressClosed,
             TxFull,
+            TxChained,
             HandoffFull,
             NoMemory,
             NoHeadroom,
@@ -202,12 +208,14 @@ impl DropReason {
             Self::UnknownUnicast => "unknown-unicast",
             Self::BridgeSamePort => "bridge-same-port",
             Self::NotMember => "not-member",
+            Self::FloodRate => "flood-rate",
             Self::NoReceiver => "no-receiver",
             Self::NetworkUnknown => "network-unknown",
             Self::PuntRate => "punt-rate",
             Self::PuntFull => "punt-full",
             Self::EgressClosed => "egress-closed",
             Self::TxFull => "tx-full",
+            Self::TxChained => "tx-chained",
             Self::HandoffFull => "handoff-full",
             Self::NoMemory => "no-memory",
             Self::NoHeadroom => "no-headroom",

@@ -19,7 +19,12 @@ pub trait RxQueue: Send {
 pub trait TxQueue: Send {
     /// The frames it takes.
     type Frame: Frame;
-    /// Sends from the front of `burst`, in order; what it could not take stays. Never waits.
+    /// Whether it can send such a frame at all.
+    fn takes(&self, _frame: &Self::Frame) -> bool {
+        true
+    }
+    /// Sends from the front of `burst`, in order, up to the first frame that it could not take: that and
+    /// those behind it stay. Never waits.
     fn tx(&mut self, burst: &mut Burst<Self::Frame>);
 }
 

@@ -104,6 +104,8 @@ pub struct BridgedAdapter {
     /// Registered IPv4 addresses as (network, mask) in host order. Empty: the IP filter does not
     /// apply to this family.
     pub ipv4: Box<[(u32, u32)]>,
+    /// The same for IPv6.
+    pub ipv6: Box<[(u128, u128)]>,
 }
 
 /// A physical NIC towards the LAN.
@@ -169,7 +171,9 @@ pub enum UnknownUnicast {
     /// To the uplink (and to promiscuous members): every inside MAC is registered, so an unknown one
     /// is outside. From the uplink: dropped, unless promiscuous members exist.
     ToUplink,
-    /// To every member but the sender, as a learning bridge does.
+    /// To every member but the sender, as a learning bridge does, that may have it: a guest whose MAC
+    /// filter is on sends from no MAC but its registered one, and gets no other's unless it is promiscuous
+    /// (requirements.md, VZ-6).
     Flood,
     /// Dropped and counted.
     Drop,

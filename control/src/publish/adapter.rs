@@ -212,6 +212,13 @@ impl<I: Io> Publisher<I> {
             ipv4: ipv4(adapter.registered())
                 .map(|net| (u32::from(net.network()), u32::from(net.netmask())))
                 .collect(),
+            ipv6: adapter
+                .registered()
+                .filter_map(|net| match net {
+                    IpNet::V4(_) => None,
+                    IpNet::V6(net) => Some((net.network().into(), net.netmask().into())),
+                })
+                .collect(),
         };
         self.member_up(&network, member, adapter.mac, adjacency)?;
         // The network's record first, so that the member's first frame finds all others.

@@ -45,6 +45,13 @@ impl TxQueue for Tx {
     type Frame = Mbuf;
 
     #[inline]
+    fn takes(&self, frame: &Mbuf) -> bool {
+        match self {
+            Self::Ethdev(queue) => queue.takes(frame),
+        }
+    }
+
+    #[inline]
     fn tx(&mut self, burst: &mut Burst<Mbuf>) {
         match self {
             Self::Ethdev(queue) => queue.tx(burst),

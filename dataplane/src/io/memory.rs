@@ -2,8 +2,8 @@
 //! [`MemoryPool`] they stand in for DPDK in the tests of this crate and of control.
 
 use super::{Io, RxQueue, TxQueue};
-use crate::frame::Burst;
 use crate::frame::memory::{MemoryFrame, MemoryPool};
+use crate::frame::{Burst, Frame};
 use crossbeam::queue::ArrayQueue;
 use std::sync::Arc;
 
@@ -45,7 +45,12 @@ impl MemoryPort {
 
     /// The transmit queue.
     pub fn tx(&self) -> MemoryTx {
-        MemoryTx(self.from_us.clone())
+        MemoryTx { wire: self.from_us.clone(), takes_chains: true }
+    }
+
+    /// The same as of a driver that takes no frame in several buffers.
+    pub fn tx_without_chains(&self) -> MemoryTx {
+        MemoryTx { takes_chains: false, ..self.tx() }
     }
 }
 
@@ -69,16 +74,23 @@ impl RxQueue for MemoryRx {
 
 /// Puts frames on a wire.
 #[derive(Debug)]
-pub struct MemoryTx(MemoryWire);
+pub struct MemoryTx {
+    wire: MemoryWire,
+    takes_chains: bool,
+}
 
 impl TxQueue for MemoryTx {
     type Frame = MemoryFrame;
+
+    fn takes(&self, frame: &MemoryFrame) -> bool {
+        self.takes_chains || frame.head().len() == frame.len()
+    }
 
     fn tx(&mut self, burst: &mut Burst<MemoryFrame>) {
         let mut kept = Burst::new();
         let mut frames = burst.drain(..);
         for frame in &mut frames {
-            if let Err(back) = self.0.push(frame) {
+            if let Err(back) = self.wire.push(frame) {
                 kept.push(back);
                 break;
             }
@@ -91,7 +103,6 @@ impl TxQueue for MemoryTx {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::Frame;
     use crate::ids::PortId;
 
     #[test]

@@ -9,7 +9,7 @@ use crate::frame::{Burst, Frame, FramePool};
 use crate::ids::{AdapterId, NetworkId, PortId};
 use crate::io::Io;
 use crate::punt::Punt;
-use crate::record::{Member, MemberKind, NetworkRecord};
+use crate::record::{Attachment, Member, MemberKind, NetworkRecord};
 use crate::table::{Adjacency, AdjacencyKind};
 use crate::wire::ethernet::Ethernet;
 use crate::wire::tag::push_tag;
@@ -24,10 +24,10 @@ impl<I: Io> Path<I> {
                 Verdict::Send => self.send(way.port, way.adapter, frame),
                 Verdict::Fragment => fragment::send_pieces(self, &way, frame),
                 Verdict::Mirror(network) => self.mirror(network, &way, frame),
-                Verdict::Flood(network) => self.flood(network, port, frame),
+                Verdict::Flood(network) => self.flood_in_rate(network, port, frame, now_ns),
                 Verdict::FloodAndPunt(network) => {
                     self.punt_copy(network, &frame, now_ns);
-                    self.flood(network, port, frame);
+                    self.flood_in_rate(network, port, frame, now_ns);
                 }
                 Verdict::Answer => answer::echo(self, frame),
                 Verdict::Error(kind, reason) => {
@@ -80,11 +80,20 @@ impl<I: Io> Path<I> {
         now_ns: u64,
         message: impl FnOnce(I::Frame) -> Punt<I::Frame>,
     ) {
-        let from = frame.ingress();
-        let is_group = Ethernet::parse(frame.head()).is_some_and(|it| it.destination.is_group());
-        if !self.limits.punt(from, is_group, now_ns) {
+        if !self.may_punt(&frame, now_ns) {
             return drop_frame(&self.counters, frame, DropReason::PuntRate);
         }
+        self.hand_over(frame, message);
+    }
+
+    fn may_punt(&mut self, frame: &I::Frame, now_ns: u64) -> bool {
+        let is_group = Ethernet::parse(frame.head()).is_some_and(|it| it.destination.is_group());
+        self.limits.punt(frame.ingress(), is_group, now_ns)
+    }
+
+    /// Gives a frame that is within its sender's rate to control.
+    fn hand_over(&self, frame: I::Frame, message: impl FnOnce(I::Frame) -> Punt<I::Frame>) {
+        let from = frame.ingress();
         match self.punts.push(message(frame)) {
             Ok(()) => self.counters.port_add(from.port, PortCounter::Consumed, 1),
             Err(Punt::Arp { frame, .. } | Punt::Resolve { frame, .. }) => {
@@ -94,9 +103,13 @@ impl<I: Io> Path<I> {
         }
     }
 
+    /// The rate is asked before the copy is made: a storm costs no buffers, and a copy that was never
+    /// made is no drop, since the members get the frame itself.
     fn punt_copy(&mut self, network: NetworkId, frame: &I::Frame, now_ns: u64) {
-        if let Some(copy) = self.copy(frame) {
-            self.punt(copy, now_ns, |frame| Punt::Arp { frame, network: Some(network) });
+        if self.may_punt(frame, now_ns)
+            && let Some(copy) = self.copy(frame)
+        {
+            self.hand_over(copy, |frame| Punt::Arp { frame, network: Some(network) });
         }
     }
 
@@ -124,14 +137,26 @@ impl<I: Io> Path<I> {
         let named = (way.port != PortId::NONE).then_some(named);
         self.with_network(network, frame, |path, record, frame| {
             let others = record.promiscuous.iter().filter(|member| member.port != way.port);
-            path.deliver(record, named.iter().chain(others), from, frame);
+            path.deliver(record, named.iter().chain(others), from, frame, false);
         });
+    }
+
+    /// Floods within the rate of the port that the frame came in by.
+    fn flood_in_rate(&mut self, network: NetworkId, from: PortId, frame: I::Frame, now_ns: u64) {
+        let is_wire = self.view.port(from).is_some_and(|port| port.attachment.is_uplink());
+        if self.limits.flood(from, is_wire, now_ns) {
+            self.flood(network, from, frame);
+        } else {
+            drop_frame(&self.counters, frame, DropReason::FloodRate);
+        }
     }
 
     /// To every member but the one on the port `from`.
     pub(super) fn flood(&mut self, network: NetworkId, from: PortId, frame: I::Frame) {
         self.with_network(network, frame, |path, record, frame| {
-            path.deliver(record, record.members.iter(), from, frame);
+            let ethernet = Ethernet::parse(frame.head());
+            let is_unknown = ethernet.is_some_and(|it| !it.destination.is_group());
+            path.deliver(record, record.members.iter(), from, frame, is_unknown);
         });
     }
 
@@ -151,14 +176,22 @@ impl<I: Io> Path<I> {
         }
     }
 
+    /// Whether a member has its registered MAC alone, and wants no other's frames.
+    fn is_one_mac(&self, member: &Member) -> bool {
+        let attachment = self.view.port(member.port).map(|record| &record.attachment);
+        member.kind == MemberKind::Guest
+            && matches!(attachment, Some(Attachment::Bridged(adapter)) if adapter.filters.mac)
+    }
+
     /// To each of `receivers` that may have it and is not on the port `from`: copies for all but the
-    /// last.
+    /// last. `is_unknown`: it is unicast to a MAC that is not registered.
     fn deliver<'a>(
         &mut self,
         network: &NetworkRecord,
         receivers: impl Iterator<Item = &'a Member>,
         from: PortId,
         frame: I::Frame,
+        is_unknown: bool,
     ) {
         let Some(ethernet) = Ethernet::parse(frame.head()) else {
             return drop_frame(&self.counters, frame, DropReason::EthernetTruncated);
@@ -166,6 +199,9 @@ impl<I: Io> Path<I> {
         let mut reason = DropReason::NoReceiver;
         let mut last: Option<&Member> = None;
         for member in receivers.filter(|member| member.port != from) {
+            if is_unknown && self.is_one_mac(member) {
+                continue;
+            }
             if let Err(why) = fits(&frame, &ethernet, network, member.port, member.mtu) {
                 reason = why;
                 continue;

@@ -2,13 +2,16 @@
 //! errors, both straight back to where the packet came from.
 
 use super::Path;
+use super::view::{LINK_LOCAL_GATEWAY, View};
 use super::work::drop_frame;
 use crate::counters::{DropReason, PortCounter};
 use crate::frame::{Frame, FramePool};
 use crate::ids::PortId;
 use crate::io::Io;
+use crate::record::Attachment;
 use crate::wire::ethernet::{ETHERTYPE_IPV4, Ethernet, HEADER_BYTES};
 use crate::wire::icmp::{self, ErrorKind};
+use std::net::Ipv4Addr;
 
 /// Turns an echo request for one of our addresses round; drops all else that is for us.
 pub(super) fn echo<I: Io>(path: &mut Path<I>, mut frame: I::Frame) {
@@ -38,7 +41,7 @@ pub(super) fn error<I: Io>(
     let Some(ethernet) = back(path, ingress.port, frame).filter(|_| is_due) else { return };
     let mut bytes = [0; HEADER_BYTES + icmp::ERROR_BYTES_MAX];
     ethernet.emit(&mut bytes);
-    let from = path.view.icmp_source.into();
+    let from = error_source(&path.view, ingress.port).into();
     let packet_bytes = icmp::error_packet(&mut bytes[HEADER_BYTES..], kind, from, original);
     if packet_bytes == 0 {
         return;
@@ -48,6 +51,15 @@ pub(super) fn error<I: Io>(
         answer.set_ingress(ingress);
         path.counters.port_add(ingress.port, PortCounter::Generated, 1);
         path.send(ingress.port, ingress.adapter, answer);
+    }
+}
+
+/// Whom an error is from, as seen from a port. The uplinks' addresses are the server's own, and its
+/// kernel drops what comes in with one of them as source: path MTU discovery would never hear of it.
+fn error_source(view: &View, port: PortId) -> Ipv4Addr {
+    match view.port(port).map(|record| &record.attachment) {
+        Some(Attachment::Host { .. } | Attachment::NetworkServer { .. }) => LINK_LOCAL_GATEWAY,
+        _ => view.icmp_source,
     }
 }
 

@@ -125,6 +125,7 @@ fn flush<I: Io>(counters: &Counters, port: PortId, out: &mut TxPort<I>) {
     }
     match &mut out.route {
         TxRoute::Own(queue) => {
+            refuse(counters, queue, &mut out.buffer, &mut out.adapters);
             // Once given to the queue a frame is no longer ours to read.
             let mut facts: ArrayVec<_, BURST_PKTS> = ArrayVec::new();
             for (frame, adapter) in out.buffer.iter().zip(&out.adapters) {
@@ -146,6 +147,27 @@ fn flush<I: Io>(counters: &Counters, port: PortId, out: &mut TxPort<I>) {
         }
     }
     out.adapters.clear();
+}
+
+/// Drops what the queue can't send, before it is counted on to send the first of what is there.
+fn refuse<Q: TxQueue>(
+    counters: &Counters,
+    queue: &Q,
+    buffer: &mut Burst<Q::Frame>,
+    adapters: &mut ArrayVec<AdapterId, BURST_PKTS>,
+) {
+    if buffer.iter().all(|frame| queue.takes(frame)) {
+        return;
+    }
+    let all = std::mem::take(buffer).into_iter().zip(std::mem::take(adapters));
+    for (frame, adapter) in all {
+        if queue.takes(&frame) {
+            buffer.push(frame);
+            adapters.push(adapter);
+        } else {
+            drop_frame(counters, frame, DropReason::TxChained);
+        }
+    }
 }
 
 /// Counts per run of equal ingress and adapter: in most bursts there are few.

@@ -9,16 +9,17 @@ use super::view::View;
 use super::work::{Notice, Verdict, Work, count_from_guest};
 use crate::counters::{Counters, DropReason};
 use crate::frame::{Burst, Frame, Ingress};
-use crate::ids::{AdapterId, AdjacencyId};
+use crate::ids::{AdapterId, AdjacencyId, NetworkId};
 use crate::pipeline::Tables;
-use crate::record::{Attachment, BridgedAdapter, Filters, PortRecord, RoutedAdapter};
+use crate::record::{Attachment, BridgedAdapter, Filters, PortRecord, RoutedAdapter, Uplink};
 use crate::table::{Adjacency, AdjacencyKind};
 use crate::wire::arp::Arp;
 use crate::wire::ethernet::{
     ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, HEADER_BYTES, MacAddr,
     is_link_local_group,
 };
-use crate::wire::{dhcp, icmpv6, ipv4};
+use crate::wire::icmpv6::{self, Claim};
+use crate::wire::{dhcp, ipv4, ipv6};
 
 /// Turns the verdict of every frame whose source is not its sender's into a drop.
 pub(super) fn guard<F: Frame>(
@@ -30,6 +31,7 @@ pub(super) fn guard<F: Frame>(
     work: &mut Work,
 ) {
     let is_on_lan = is_on_lan(record, view);
+    let lan = lan_behind(record, view);
     for (slot, frame) in burst.iter_mut().enumerate() {
         if let Verdict::Drop(_) = work.verdicts[slot] {
             continue;
@@ -48,7 +50,12 @@ pub(super) fn guard<F: Frame>(
             Attachment::NetworkServer { peer_mac, adapter, .. } => {
                 source_mac(frame, *peer_mac).and_then(|()| servers_source(*adapter, work, slot))
             }
-            Attachment::Uplink(_) => uplink(frame, work, slot),
+            Attachment::Uplink(_) => match lan {
+                Some(id) if is_bridged_to(id, work.verdicts[slot]) => {
+                    Lan { view, tables }.check(frame, work, slot)
+                }
+                _ => uplink(frame, work, slot),
+            },
         };
         if let Err(reason) = checked {
             work.verdicts[slot] = Verdict::Drop(reason);
@@ -95,6 +102,18 @@ fn is_owned(adjacency: &Adjacency) -> bool {
     adjacency.kind == AdjacencyKind::Forward && adjacency.adapter != AdapterId::NONE
 }
 
+/// Whether a source is the broadcast address of the connected prefix that it lies in. No host has it
+/// (RFC 1812 5.3.7), and an ICMP error to it would go to all of them (4.3.2.7).
+fn is_directed_broadcast(source: u32, from: &Adjacency) -> bool {
+    from.kind == AdjacencyKind::Glean && from.next_hop == source
+}
+
+/// Whether a packet's source can be no host's, whoever sends it.
+fn is_martian(work: &Work, slot: usize) -> bool {
+    let source = work.ip[slot].source;
+    ipv4::is_martian_source(source) || is_directed_broadcast(source, &work.from[slot])
+}
+
 fn routed<F: Frame>(
     adapter: &RoutedAdapter,
     tables: &Tables,
@@ -121,8 +140,7 @@ fn routed<F: Frame>(
 }
 
 fn routed_source(filters: Filters, work: &Work, slot: usize, adapter: AdapterId) -> Checked {
-    let source = work.ip[slot].source;
-    require(!ipv4::is_martian_source(source), DropReason::MartianSource)?;
+    require(!is_martian(work, slot), DropReason::MartianSource)?;
     require(!filters.ip || belongs(&work.from[slot], adapter), DropReason::SpoofedIp)?;
     require(!is_ours(&work.from[slot]), DropReason::MartianSource)
 }
@@ -147,7 +165,7 @@ fn shared<F: Frame>(
         let is_right = is_kernel || is_on_port(&owner(tables, sender));
         return require(arp.sender_mac == peer_mac && is_right, DropReason::SpoofedArp);
     }
-    require(!ipv4::is_martian_source(work.ip[slot].source), DropReason::MartianSource)?;
+    require(!is_martian(work, slot), DropReason::MartianSource)?;
     let from = &work.from[slot];
     require(is_on_port(from), DropReason::SpoofedIp)?;
     let adapter = from.adapter;
@@ -172,7 +190,7 @@ fn servers_source(adapter: AdapterId, work: &Work, slot: usize) -> Checked {
     if work.verdicts[slot] != Verdict::Route {
         return Ok(());
     }
-    require(!ipv4::is_martian_source(work.ip[slot].source), DropReason::MartianSource)?;
+    require(!is_martian(work, slot), DropReason::MartianSource)?;
     let from = &work.from[slot];
     let is_its_own = [AdapterId::SERVER, adapter].contains(&from.adapter);
     require(!is_owned(from) || is_its_own, DropReason::SpoofedIp)
@@ -183,8 +201,8 @@ fn uplink<F: Frame>(frame: &F, work: &mut Work, slot: usize) -> Checked {
     if work.verdicts[slot] != Verdict::Route {
         return Ok(());
     }
+    require(!is_martian(work, slot), DropReason::MartianSource)?;
     let source = work.ip[slot].source;
-    require(!ipv4::is_martian_source(source), DropReason::MartianSource)?;
     let from = &work.from[slot];
     if is_ours(from) || is_owned(from) {
         work.notices[slot] = Notice::Conflict(source, source_of(frame));
@@ -193,13 +211,74 @@ fn uplink<F: Frame>(frame: &F, work: &mut Work, slot: usize) -> Checked {
     Ok(())
 }
 
+/// The network that shares the wire with host-routed guests and the server, seen from its uplink.
+fn lan_behind(record: &PortRecord, view: &View) -> Option<NetworkId> {
+    let Attachment::Uplink(Uplink { untagged: Some(id), .. }) = &record.attachment else {
+        return None;
+    };
+    view.network(*id)?.router_mac.map(|_| *id)
+}
+
+fn is_bridged_to(network: NetworkId, verdict: Verdict) -> bool {
+    matches!(verdict, Verdict::Bridge(id) | Verdict::ArpAndBridge(id) if id == network)
+}
+
+/// A network that shares the wire with host-routed guests and the server.
+struct Lan<'a> {
+    view: &'a View,
+    tables: &'a Tables,
+}
+
+impl Lan<'_> {
+    /// From the wire to the members, too, only others' addresses may come. A broadcast claim goes to
+    /// control, which answers it, and to no member, which would believe it.
+    fn check<F: Frame>(&self, frame: &F, work: &mut Work, slot: usize) -> Checked {
+        let Some(source) = self.source(frame).filter(|source| self.is_registered(*source)) else {
+            return Ok(());
+        };
+        if let Verdict::ArpAndBridge(network) = work.verdicts[slot] {
+            work.verdicts[slot] = Verdict::Arp(Some(network));
+            return Ok(());
+        }
+        work.notices[slot] = Notice::Conflict(source, source_of(frame));
+        Err(DropReason::SpoofedFromUplink)
+    }
+
+    /// The address that a frame speaks for. 0.0.0.0, in ARP probes and DHCP requests, is nobody's.
+    fn source<F: Frame>(&self, frame: &F) -> Option<u32> {
+        let source = match innermost(frame.head())? {
+            (ETHERTYPE_IPV4, packet) => u32::from_be_bytes(packet.get(12..16)?.try_into().ok()?),
+            (ETHERTYPE_ARP, packet) => Arp::parse(packet)?.sender_ip.into(),
+            _ => return None,
+        };
+        (source != 0).then_some(source)
+    }
+
+    /// Whether an address is ours or registered on this host. What a member was merely heard to use is
+    /// in the FIB as well, but may move to a host on the wire.
+    fn is_registered(&self, address: u32) -> bool {
+        let owner = owner(self.tables, address);
+        if is_ours(&owner) {
+            return true;
+        }
+        if !is_owned(&owner) {
+            return false;
+        }
+        match self.view.port(owner.port).map(|record| &record.attachment) {
+            Some(Attachment::Bridged(member)) => has_ipv4(member, address),
+            Some(Attachment::NetworkServer { .. }) => false,
+            _ => true,
+        }
+    }
+}
+
 /// What a member sends to the router: even one without registered addresses may not use another's.
 fn to_router(adapter: &BridgedAdapter, work: &Work, slot: usize) -> Checked {
     if work.verdicts[slot] != Verdict::Route {
         return Ok(());
     }
     let from = &work.from[slot];
-    require(!ipv4::is_martian_source(work.ip[slot].source), DropReason::MartianSource)?;
+    require(!is_martian(work, slot), DropReason::MartianSource)?;
     require(!is_ours(from), DropReason::MartianSource)?;
     require(!is_owned(from) || from.adapter == adapter.adapter, DropReason::SpoofedIp)
 }
@@ -210,6 +289,10 @@ fn is_on_lan(record: &PortRecord, view: &View) -> bool {
         return false;
     };
     view.network(*network).is_some_and(|network| network.router_mac.is_some())
+}
+
+fn has_ipv4(adapter: &BridgedAdapter, address: u32) -> bool {
+    adapter.ipv4.iter().any(|(network, mask)| address & mask == *network)
 }
 
 /// A member of a network, to be checked.
@@ -245,7 +328,12 @@ impl Bridged<'_> {
                     !filters.ra || !icmpv6::is_router_advertisement(packet),
                     DropReason::RouterAdvertisement,
                 )?;
-                require(!filters.dhcp || !dhcp::is_server_reply_v6(packet), DropReason::DhcpServer)
+                require(
+                    !filters.dhcp || !dhcp::is_server_reply_v6(packet),
+                    DropReason::DhcpServer,
+                )?;
+                let is_free = !filters.ip || self.adapter.ipv6.is_empty();
+                require(is_free || self.is_own_ipv6(packet), DropReason::SpoofedIp)
             }
             _ => Ok(()),
         }
@@ -261,6 +349,22 @@ impl Bridged<'_> {
         }
         let filters = self.adapter.filters;
         require(!filters.dhcp || !dhcp::is_server_reply(packet), DropReason::DhcpServer)
+    }
+
+    /// Source and, in a neighbor advertisement, target are the adapter's own. Link-local addresses are not
+    /// registered, so any of those is.
+    fn is_own_ipv6(&self, packet: &[u8]) -> bool {
+        let is_own = |address: u128| {
+            let mut registered = self.adapter.ipv6.iter();
+            ipv6::is_link_local(address)
+                || registered.any(|(network, mask)| address & mask == *network)
+        };
+        match (ipv6::source(packet), icmpv6::claim(packet)) {
+            (Some(0), Some(claim)) => claim == Claim::Unclaiming,
+            (Some(source), Some(Claim::Neighbor(target))) => is_own(source) && is_own(target),
+            (Some(_), None | Some(Claim::Hidden)) | (None, _) => false,
+            (Some(source), Some(Claim::Other | Claim::Unclaiming)) => is_own(source),
+        }
     }
 
     fn check_arp(&self, packet: &[u8]) -> Checked {
@@ -283,7 +387,7 @@ impl Bridged<'_> {
     fn may_use(&self, address: u32) -> bool {
         let Bridged { adapter, tables, .. } = self;
         if !adapter.ipv4.is_empty() {
-            return adapter.ipv4.iter().any(|(network, mask)| address & mask == *network);
+            return has_ipv4(adapter, address);
         }
         let owner = owner(tables, address);
         !is_ours(&owner) && (!is_owned(&owner) || owner.adapter == adapter.adapter)

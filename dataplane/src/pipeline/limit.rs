@@ -1,4 +1,4 @@
-//! Token buckets: punts per port, learning, and ICMP errors per guest and in all.
+//! Token buckets: punts and floods per port, learning, and ICMP errors per guest and in all.
 //!
 //! Each worker has its own, so no line is shared. A guest's port is served by one worker, so its
 //! bucket is exact; a limit "in all" is per worker.
@@ -26,6 +26,11 @@ pub struct Rates {
     pub punt: Rate,
     /// Reports of sources to learn and of conflicts, per ingress port.
     pub notice: Rate,
+    /// Flooded frames, per ingress port that is not the wire. Each costs a copy per member on a worker
+    /// that serves others too, so the rate is what the ARP and multicast of one guest never reach.
+    pub flood: Rate,
+    /// The same per uplink, where a whole LAN talks by one port.
+    pub flood_wire: Rate,
     /// ICMP errors per port that provoked them (RFC 1812 4.3.2.8).
     pub icmp: Rate,
     /// ICMP errors in all.
@@ -37,6 +42,8 @@ impl Default for Rates {
         Self {
             punt: Rate { per_s: 1_000, burst: 200 },
             notice: Rate { per_s: 1_000, burst: 256 },
+            flood: Rate { per_s: 20_000, burst: 2_000 },
+            flood_wire: Rate { per_s: 50_000, burst: 5_000 },
             icmp: Rate { per_s: 100, burst: 50 },
             icmp_all: Rate { per_s: 1_000, burst: 200 },
         }
@@ -71,6 +78,7 @@ pub struct Limits {
     punt: Box<[Bucket]>,
     punt_group: Box<[Bucket]>,
     punt_adapter: Box<[Bucket]>,
+    flood: Box<[Bucket]>,
     icmp: Box<[Bucket]>,
     icmp_adapter: Box<[Bucket]>,
     icmp_all: Bucket,
@@ -85,6 +93,7 @@ impl Limits {
             punt: buckets(PortId::LIMIT),
             punt_group: buckets(PortId::LIMIT),
             punt_adapter: buckets(AdapterId::LIMIT),
+            flood: buckets(PortId::LIMIT),
             icmp: buckets(PortId::LIMIT),
             icmp_adapter: buckets(AdapterId::LIMIT),
             icmp_all: Bucket::default(),
@@ -100,6 +109,12 @@ impl Limits {
             None => self.punt.get_mut(from.port.index()),
         };
         bucket.is_some_and(|bucket| bucket.take(self.rates.punt, now_ns))
+    }
+
+    /// Whether one more frame from `port` may go to all members of a network.
+    pub(super) fn flood(&mut self, port: PortId, is_wire: bool, now_ns: u64) -> bool {
+        let rate = if is_wire { self.rates.flood_wire } else { self.rates.flood };
+        self.flood.get_mut(port.index()).is_some_and(|bucket| bucket.take(rate, now_ns))
     }
 
     /// Whether control may be told of one more source seen on `port`. A bucket each, so that a guest

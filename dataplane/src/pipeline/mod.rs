@@ -28,7 +28,7 @@ mod view;
 mod work;
 
 pub use egress::{Departure, Departures, TxPort, TxRoute};
-pub use limit::Rates;
+pub use limit::{Rate, Rates};
 pub use view::View;
 pub use work::Verdict;
 
@@ -37,6 +37,7 @@ use crate::frame::{Burst, Frame, Ingress};
 use crate::ids::{AdapterId, PortId};
 use crate::io::Io;
 use crate::punt::{Inject, Punt};
+use crate::record::{Attachment, PortRecord};
 use crate::table::{AdjacencyTable, Ipv4Fib, MacTable};
 use crossbeam::queue::ArrayQueue;
 use std::sync::Arc;
@@ -138,9 +139,11 @@ impl<I: Io> Path<I> {
 
     /// The path from the look-up on, for a packet that passed the guard before it waited.
     fn resume(&mut self, port: PortId, frame: I::Frame, now_ns: u64) {
+        let adapter = frame.ingress().adapter;
         let mut burst = Burst::new();
         burst.push(frame);
-        let Some(record) = self.view.port(port) else {
+        let record = self.view.port(port).filter(|record| is_still_there(record, adapter));
+        let Some(record) = record else {
             return self.drop_all(&mut burst, DropReason::PortClosed);
         };
         if !self.view.is_forwarding {
@@ -150,6 +153,10 @@ impl<I: Io> Path<I> {
         classify::classify_routed(&burst, work);
         route::look_up(&self.tables, &burst, work);
         route::route(record, &self.view, &self.tables, &mut burst, work);
+        if work.verdicts[0] == Verdict::Resolve {
+            // Control has done what it could. Asked again it would do the same, for ever.
+            work.verdicts[0] = Verdict::Drop(DropReason::Unresolved);
+        }
         rewrite::rewrite(&mut burst, work);
         self.act(port, &mut burst, now_ns);
     }
@@ -172,5 +179,15 @@ impl<I: Io> Path<I> {
         for frame in burst.drain(..) {
             work::drop_frame(&self.counters, frame, reason);
         }
+    }
+}
+
+/// Whether the adapter that sent a held packet is still the one on its port: its addresses may be
+/// another's by now. On a shared port the source address tells them apart, and the guard did.
+fn is_still_there(record: &PortRecord, adapter: AdapterId) -> bool {
+    match record.attachment {
+        Attachment::Closed => false,
+        Attachment::Shared { .. } => true,
+        _ => record.attachment.adapter() == adapter,
     }
 }

@@ -5,6 +5,9 @@ use crate::record::{NetworkRecord, PortRecord};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+/// The gateway address of every port, RFC 3927: ours on each link, so never an address of the sender's.
+pub(super) const LINK_LOCAL_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+
 /// Indexed by id; written by its worker between bursts, on control's message.
 pub struct View {
     ports: Box<[Option<Arc<PortRecord>>]>,
@@ -20,7 +23,7 @@ impl Default for View {
         Self {
             ports: (0..PortId::LIMIT).map(|_| None).collect(),
             networks: (0..NetworkId::LIMIT).map(|_| None).collect(),
-            icmp_source: Ipv4Addr::new(169, 254, 1, 1),
+            icmp_source: LINK_LOCAL_GATEWAY,
             is_forwarding: true,
         }
     }

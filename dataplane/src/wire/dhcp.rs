@@ -11,6 +11,10 @@ const SERVER_PORT_V6: u16 = 547;
 const CLIENT_PORT_V6: u16 = 546;
 /// `op` of a message from server to client (RFC 951).
 const BOOTREPLY: u8 = 2;
+/// `msg-type`s from server to client (RFC 8415 7.3).
+const ADVERTISE: u8 = 2;
+const REPLY_V6: u8 = 7;
+const RECONFIGURE: u8 = 10;
 
 /// Ports of a UDP header, and the first byte behind it.
 struct Udp {
@@ -33,7 +37,8 @@ impl Udp {
 
 /// Whether an IPv4 packet, given by its contiguous head, is a DHCP server's to a client: UDP from
 /// port 67 to 68, or a reply to 68 from any port, since clients look at their own port alone. True
-/// also where UDP's ports are not in `packet`. Fragments but the first are judged by their first.
+/// also where UDP's ports, or behind port 68 the operation, are not in `packet`: a first fragment may
+/// hide them. Fragments but the first are judged by their first.
 #[inline]
 pub fn is_server_reply(packet: &[u8]) -> bool {
     let Ok(parsed) = Ipv4::parse(packet, usize::MAX, ChecksumState::Good) else { return false };
@@ -43,7 +48,7 @@ pub fn is_server_reply(packet: &[u8]) -> bool {
     let udp = packet.get(parsed.header_bytes.into()..).and_then(Udp::parse);
     udp.is_none_or(|udp| {
         udp.destination == CLIENT_PORT
-            && (udp.source == SERVER_PORT || udp.first == Some(BOOTREPLY))
+            && (udp.source == SERVER_PORT || udp.first.is_none_or(|op| op == BOOTREPLY))
     })
 }
 
@@ -59,12 +64,16 @@ pub fn is_client_request(packet: &[u8]) -> bool {
 }
 
 /// Whether an IPv6 packet, given by its contiguous head, is a DHCPv6 server's to a client: UDP from
-/// port 547 to 546. True also where the extension headers or UDP's ports are cut short.
+/// port 547 to 546, or from any port with a type that only servers send. True also where the extension
+/// headers, UDP's ports or the type are cut short.
 #[inline]
 pub fn is_server_reply_v6(packet: &[u8]) -> bool {
     match ipv6::upper(packet) {
-        Some(Upper::Protocol { number: NEXT_UDP, bytes }) => Udp::parse(bytes)
-            .is_none_or(|udp| udp.source == SERVER_PORT_V6 && udp.destination == CLIENT_PORT_V6),
+        Some(Upper::Protocol { number: NEXT_UDP, bytes }) => Udp::parse(bytes).is_none_or(|udp| {
+            let is_servers = |kind| matches!(kind, ADVERTISE | REPLY_V6 | RECONFIGURE);
+            udp.destination == CLIENT_PORT_V6
+                && (udp.source == SERVER_PORT_V6 || udp.first.is_none_or(is_servers))
+        }),
         Some(Upper::Unfinished) => true,
         _ => false,
     }
@@ -125,5 +134,28 @@ mod tests {
     #[test]
     fn ports_that_are_not_there_are_suspicious() {
         assert!(is_server_reply(&packet(0, [67, 68], 2)[..24]));
+        // The operation in a later fragment.
+        assert!(is_server_reply(&packet(0, [4000, 68], 2)[..28]));
+        assert!(!is_server_reply(&packet(0, [4000, 67], 2)[..28]));
+    }
+
+    #[test]
+    fn a_dhcpv6_server_is_known_by_its_ports_or_its_type() {
+        let to_client = |ports: [u16; 2], data: &[u8]| {
+            let udp_bytes = u8::try_from(8 + data.len()).unwrap();
+            let mut bytes = vec![0x60, 0, 0, 0, 0, udp_bytes, NEXT_UDP, 64];
+            bytes.resize(ipv6::HEADER_BYTES, 0);
+            bytes.extend(ports.iter().flat_map(|port| port.to_be_bytes()));
+            bytes.extend_from_slice(&[0, udp_bytes, 0, 0]);
+            is_server_reply_v6(&[&bytes, data].concat())
+        };
+        for kind in [2, 7, 10] {
+            assert!(to_client([4000, 546], &[kind, 1, 2, 3]), "{kind}");
+            assert!(!to_client([546, 547], &[kind, 1, 2, 3]), "{kind}");
+        }
+        assert!(to_client([547, 546], &[1]) && to_client([4000, 546], &[]));
+        for kind in [0, 1, 3, 6, 8, 9, 11, 12, 13] {
+            assert!(!to_client([4000, 546], &[kind, 1, 2, 3]), "{kind}");
+        }
     }
 }

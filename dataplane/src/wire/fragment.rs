@@ -35,12 +35,14 @@ pub struct Fragment {
 impl Fragments {
     /// Plans the pieces of the packet that `parsed` was read from, `packet` being at least its
     /// whole header, for a link of `mtu` bytes. A packet that fits is one piece. `None` where DF
-    /// forbids it or the header and 8 bytes do not fit.
+    /// forbids it, the header and 8 bytes do not fit, or the packet ends beyond the longest datagram.
     pub fn plan(packet: &[u8], parsed: &Ipv4, mtu: u16) -> Option<Fragments> {
         let header = packet.get(..parsed.header_bytes.into())?;
         let mtu = usize::from(mtu);
         let fits = usize::from(parsed.total_bytes) <= mtu;
-        if !fits && (parsed.dont_fragment || mtu < header.len() + UNIT_BYTES) {
+        if !parsed.fits_a_datagram()
+            || !fits && (parsed.dont_fragment || mtu < header.len() + UNIT_BYTES)
+        {
             return None;
         }
         Some(Fragments {
@@ -117,6 +119,7 @@ fn split_option(options: &[u8]) -> Option<(&[u8], &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::counters::DropReason;
     use crate::frame::ChecksumState;
     use crate::wire::checksum;
     use proptest::prelude::*;
@@ -191,6 +194,13 @@ mod tests {
         assert!(Fragments::plan(&bytes, &parse(&bytes), 28).is_some());
     }
 
+    #[test]
+    fn a_packet_whose_pieces_offsets_would_wrap_is_refused() {
+        let bytes = packet(&[], 1480, 0);
+        let forged = Ipv4 { fragment_offset: 0x1fff - 1, ..parse(&bytes) };
+        assert!(Fragments::plan(&bytes, &forged, 576).is_none());
+    }
+
     proptest! {
         #[test]
         fn pieces_make_the_whole(
@@ -198,7 +208,7 @@ mod tests {
             data_bytes in 0usize..3000,
             mtu in 68u16..1600, // RFC 791's least
 
-            offset in 2u16..7000,
+            offset in 2u16..0x2000,
             word in 0u8..3,
         ) {
             // A whole packet, a first fragment, a later one.
@@ -208,7 +218,13 @@ mod tests {
                 _ => (data_bytes / 8 * 8, 0x2000 | offset),
             };
             let bytes = packet(&options, data_bytes, word);
-            let plan = Fragments::plan(&bytes, &parse(&bytes), mtu).unwrap();
+            let end = usize::from(word & 0x1fff) * 8 + bytes.len();
+            let parsed = Ipv4::parse(&bytes, bytes.len(), ChecksumState::Unknown);
+            if end > usize::from(u16::MAX) {
+                prop_assert_eq!(parsed, Err(DropReason::Ipv4Length));
+                return Ok(());
+            }
+            let plan = Fragments::plan(&bytes, &parsed.unwrap(), mtu).unwrap();
             let data = reassemble(&bytes, plan, mtu.into());
             prop_assert_eq!(&data, &bytes[HEADER_BYTES + options.len()..]);
         }

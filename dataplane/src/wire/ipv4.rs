@@ -69,7 +69,7 @@ impl Ipv4 {
         let header = packet.get(..header_bytes.into()).ok_or(DropReason::Ipv4Truncated)?;
         let parsed = Self::fields(fixed, header_bytes);
         let total_bytes = usize::from(parsed.total_bytes);
-        if total_bytes < header.len() || total_bytes > present {
+        if total_bytes < header.len() || total_bytes > present || !parsed.fits_a_datagram() {
             return Err(DropReason::Ipv4Length);
         }
         let right = match checksum {
@@ -138,6 +138,14 @@ impl Ipv4 {
     #[inline]
     pub fn is_fragment(&self) -> bool {
         self.more_fragments || self.fragment_offset != 0
+    }
+
+    /// Whether it ends within the longest datagram (RFC 791 3.1). A fragment that doesn't can only be
+    /// forged: cut further, its last pieces would have offsets beyond the field and turn into first ones.
+    #[inline]
+    pub(super) fn fits_a_datagram(&self) -> bool {
+        let start = usize::from(self.fragment_offset) * 8;
+        start + usize::from(self.total_bytes) <= usize::from(u16::MAX)
     }
 
     /// Whether it carries options.

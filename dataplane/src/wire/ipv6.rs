@@ -18,6 +18,19 @@ const NEXT_MOBILITY: u8 = 135;
 const NEXT_HIP: u8 = 139;
 const NEXT_SHIM6: u8 = 140;
 
+/// Source address of `packet`, contiguous bytes from the fixed header on. `None` where it is not IPv6.
+#[inline]
+pub fn source(packet: &[u8]) -> Option<u128> {
+    let fixed = packet.first_chunk::<HEADER_BYTES>().filter(|fixed| fixed[0] >> 4 == 6)?;
+    fixed[8..24].first_chunk().map(|bytes| u128::from_be_bytes(*bytes))
+}
+
+/// fe80::/10 (RFC 4291 2.5.6): every host has one on every link, registered with nobody.
+#[inline]
+pub fn is_link_local(address: u128) -> bool {
+    address >> 118 == 0xfe80 >> 6
+}
+
 /// What the extension header chain leads to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Upper<'a> {

@@ -49,9 +49,17 @@ impl EthTx {
         self.queue
     }
 
+    /// Whether the driver sends such a frame.
+    #[inline]
+    pub(crate) fn takes(&self, frame: &Mbuf) -> bool {
+        self.takes_chains || frame.segments() == 1
+    }
+
     #[inline]
     pub(crate) fn tx(&mut self, burst: &mut Burst<Mbuf>) {
-        let sendable = if self.takes_chains { burst.len() } else { put_chains_last(burst) };
+        // The caller has sorted out what the driver doesn't take; nothing of it may get there anyway.
+        let refused = burst.iter().position(|frame| !self.takes(frame));
+        let sendable = refused.unwrap_or(burst.len());
         let count = u16::try_from(sendable).unwrap_or(u16::MAX);
         // SAFETY: *one poller*, as in `rx`. The driver takes the first `sent` mbufs over; they are
         // forgotten by moving the rest to the front and shortening the burst.
@@ -68,20 +76,4 @@ impl EthTx {
             burst.set_len(rest);
         }
     }
-}
-
-/// Moves chained frames behind the others, which keep their order; returns how many come first. What
-/// stays in the burst is a counted drop of the caller's.
-fn put_chains_last(burst: &mut Burst<Mbuf>) -> usize {
-    if burst.iter().all(|frame| frame.segments() == 1) {
-        return burst.len();
-    }
-    let mut first = 0;
-    for index in 0..burst.len() {
-        if burst[index].segments() == 1 {
-            burst[first..=index].rotate_right(1);
-            first += 1;
-        }
-    }
-    first
 }

@@ -4,7 +4,7 @@ use super::host::*;
 use super::packet::{Packet, filler, frame, tagged, who_has};
 use super::worker::clock_ns;
 use crate::frame::memory::MemoryPool;
-use crate::frame::{BURST_PKTS, Burst};
+use crate::frame::{BURST_PKTS, Burst, Frame, Ingress};
 use crate::ids::PortId;
 use crate::io::memory::MemoryPort;
 use crate::pipeline::{Departure, Rates, TxPort, TxRoute};
@@ -81,7 +81,8 @@ fn card_2_the_loop_of_a_worker_allocates_nothing() {
         }
         let to_c3 = Packet::new(at(C1), GATEWAY_MAC, at(C3).ip).bytes();
         ports[&C1].to_us.push(pool.frame(&to_c3, C1).unwrap()).unwrap();
-        let held = pool.frame(&samples[0].1, C1).unwrap();
+        let mut held = pool.frame(&samples[0].1, C1).unwrap();
+        held.set_ingress(Ingress { port: C1, adapter: adapter_on(C1) });
         assert!(link.injects.push(Inject::Route { frame: held }).is_ok());
         let flooded = pool.frame(&samples[15].1, M1).unwrap();
         assert!(link.injects.push(Inject::Flood { network: LAN, frame: flooded }).is_ok());

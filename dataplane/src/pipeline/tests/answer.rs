@@ -6,6 +6,7 @@ use super::packet::{DONT_FRAGMENT, MORE_FRAGMENTS, Packet, Seen, icmp, read};
 use crate::counters::{AdapterCounter, DropReason, PortCounter};
 use crate::ids::PortId;
 use crate::pipeline::Rates;
+use crate::record::Attachment;
 use crate::table::{Adjacency, AdjacencyKind};
 use crate::wire::checksum;
 use crate::wire::ethernet::MacAddr;
@@ -26,7 +27,9 @@ fn error_about(lab: &mut Lab, port: PortId, packet: &Packet, reason: DropReason)
     assert_eq!(counts.counter(PortCounter::Generated), 1);
     let seen = read(&out);
     assert_eq!((seen.protocol, checksum::internet(&seen.payload)), (PROTOCOL_ICMP, 0));
-    assert_eq!((seen.source, seen.destination), (SERVER_IP, packet.source));
+    // The uplink's address is the server's own; its kernel would take an error from it for forged.
+    let source = if [HOST, MS].contains(&port) { GATEWAY_IP } else { SERVER_IP };
+    assert_eq!((seen.source, seen.destination), (source, packet.source));
     assert_eq!(
         (seen.destination_mac, seen.source_mac),
         (packet.source_mac, packet.destination_mac)
@@ -76,6 +79,21 @@ fn too_big_with_df_is_fragmentation_needed_with_the_mtu() {
 }
 
 #[test]
+fn hr_4_errors_to_the_server_come_from_an_address_that_is_not_its_own() {
+    let mut lab = Lab::new();
+    let packet = from(HOST, at(N1).ip).fragment(DONT_FRAGMENT).total(577);
+    let seen = error_about(&mut lab, HOST, &packet, DropReason::TooBig);
+    assert_eq!((seen.source, &seen.payload[..2]), (GATEWAY_IP, &[3, 4][..]));
+    lab.change(|host| {
+        let record = host.records.get_mut(&MS).unwrap();
+        let (peer_mac, adapter) = (at(MS).mac, adapter_on(MS));
+        record.attachment = Attachment::NetworkServer { network: WAN, peer_mac, adapter };
+    });
+    let packet = Packet::new(at(MS), UP_MAC, at(C1).ip).ttl(1);
+    error_about(&mut lab, MS, &packet, DropReason::TtlExceeded);
+}
+
+#[test]
 fn errors_to_a_container_on_the_shared_port_count_at_its_adapter() {
     let mut lab = Lab::new();
     let packet = Packet::new(s2(), GATEWAY_MAC, FAR).ttl(1);
@@ -100,7 +118,7 @@ fn rfc_1812_4_3_2_7_nothing_is_said_about_errors_and_later_fragments() {
     for kind in [3, 4, 5, 11, 12] {
         lab.refuses(C1, expired().icmp(kind, 0, &[0; 28]).bytes(), DropReason::TtlExceeded);
     }
-    for word in [2, MORE_FRAGMENTS | 2, 0x1fff] {
+    for word in [2, MORE_FRAGMENTS | 2, 0x1ff0] {
         lab.refuses(C1, expired().fragment(word).bytes(), DropReason::TtlExceeded);
     }
     // An ICMP packet that hides its type.

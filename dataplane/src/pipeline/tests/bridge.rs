@@ -2,10 +2,10 @@
 
 use super::host::*;
 use super::lab::Lab;
-use super::packet::{Packet, filler, frame, tagged};
+use super::packet::{Packet, filler, frame, tagged, who_has};
 use crate::counters::{AdapterCounter, DropReason, PortCounter};
 use crate::ids::PortId;
-use crate::pipeline::Rates;
+use crate::pipeline::{Rate, Rates};
 use crate::record::UnknownUnicast;
 use crate::wire::ethernet::{ETHERTYPE_QINQ, ETHERTYPE_VLAN, MacAddr};
 
@@ -110,10 +110,18 @@ fn unknown_unicast_goes_by_the_networks_policy() {
     for network in [LAN, WAN] {
         lab.change(|host| host.network(network).unknown_unicast = UnknownUnicast::Flood);
     }
-    reaches(&mut lab, W1, &odd(W1, NOBODY), &[UP, W2, WF]);
-    reaches(&mut lab, UP, &odd(UP, NOBODY), &[W1, W2, WF]);
-    reaches(&mut lab, M1, &odd(M1, NOBODY), &[M2, M3, MS]);
+    // Not to a guest that is held to its registered MAC, unless it is promiscuous (VZ-6).
+    reaches(&mut lab, W1, &odd(W1, NOBODY), &[UP, WF]);
+    reaches(&mut lab, UP, &odd(UP, NOBODY), &[WF]);
+    reaches(&mut lab, M1, &odd(M1, NOBODY), &[MS]);
+    lab.refuses(MS, odd(MS, NOBODY), DropReason::NoReceiver);
     reaches(&mut lab, M1, &odd(M1, at(M3).mac), &[M3]);
+    reaches(&mut lab, M1, &odd(M1, MULTICAST), &[M2, M3, MS]);
+    lab.change(|host| {
+        host.bridged(M2).filters.mac = false;
+        host.make_promiscuous(LAN, M3);
+    });
+    reaches(&mut lab, M1, &odd(M1, NOBODY), &[M2, M3, MS]);
 
     for network in [LAN, WAN] {
         lab.change(|host| host.network(network).unknown_unicast = UnknownUnicast::Drop);
@@ -217,6 +225,41 @@ fn copies_that_the_pool_cannot_give_are_counted_losses() {
     assert_eq!(lab.sent_all().len(), 2);
     assert_eq!(lab.drops(M1), [(DropReason::NoMemory, 1)]);
     assert_eq!(lab.path.counters.adapter(adapter_on(M1)).drops(DropReason::NoMemory), 1);
+}
+
+#[test]
+fn a_members_broadcast_storm_is_held_to_its_rate_and_hinders_no_other() {
+    let flood = Rate { per_s: 1_000, burst: 20 };
+    let rates = Rates { flood, flood_wire: Rate { burst: 50, ..flood }, ..Rates::default() };
+    let mut lab = Lab::with(1024, 1024, rates);
+    let storm = |port, to| vec![odd(port, to); 100];
+    lab.receive_all(M1, &storm(M1, MacAddr::BROADCAST));
+    assert_eq!((lab.sent(M2).len(), lab.sent(MS).len()), (20, 20));
+    assert_eq!(lab.drops(M1), [(DropReason::FloodRate, 80)]);
+    assert_eq!(lab.path.counters.adapter(adapter_on(M1)).drops(DropReason::FloodRate), 80);
+    assert_eq!(lab.counts(M1).counter(PortCounter::Copies), 20 * 2);
+    // Nor does it cost the sender what goes to one member, or another member its own.
+    lab.sent_all();
+    reaches(&mut lab, M1, &odd(M1, at(M2).mac), &[M2]);
+    reaches(&mut lab, M2, &odd(M2, MacAddr::BROADCAST), &[M1, M3, MS]);
+    lab.now_ns += 5_000_000;
+    lab.receive_all(M1, &storm(M1, MacAddr::BROADCAST));
+    assert_eq!(lab.sent(M2).len(), 5);
+    // Unknown unicast that goes to all is the same load; the wire has a rate of its own.
+    lab.change(|host| host.network(WAN).unknown_unicast = UnknownUnicast::Flood);
+    lab.receive_all(W1, &storm(W1, NOBODY));
+    lab.receive_all(UP, &storm(UP, MULTICAST));
+    assert_eq!(lab.drops(W1), [(DropReason::FloodRate, 80)]);
+    assert_eq!(lab.drops(UP), [(DropReason::FloodRate, 50)]);
+}
+
+#[test]
+fn a_storm_of_arp_is_held_to_the_rate_and_control_still_hears_its_share() {
+    let flood = Rate { per_s: 1_000, burst: 20 };
+    let mut lab = Lab::with(1024, 1024, Rates { flood, ..Rates::default() });
+    lab.receive_all(W1, &vec![who_has(at(W1), FAR); 100]);
+    assert_eq!((lab.sent(W2).len(), lab.punts.len()), (20, 100));
+    assert_eq!(lab.drops(W1), [(DropReason::FloodRate, 80)]);
 }
 
 #[test]

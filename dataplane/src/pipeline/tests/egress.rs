@@ -34,6 +34,29 @@ fn what_a_full_transmit_queue_does_not_take_is_dropped_and_counted() {
 }
 
 #[test]
+fn a_port_that_takes_no_chains_gets_none_and_each_senders_books_stay_right() {
+    let mut lab = Lab::new();
+    let way = TxPort::new(TxRoute::Own(lab.ports[&C2].tx_without_chains()));
+    lab.path.flush();
+    lab.path.egress.set(C2, Some(way));
+    // A chained frame of C1's before a plain one of C3's, so that the first in the buffer isn't sent.
+    for (port, is_chained) in [(C1, true), (C3, false)] {
+        let bytes = Packet::new(at(port), GATEWAY_MAC, at(C2).ip).total(1400).bytes();
+        let mut frame = lab.pool.frame(&bytes, port).unwrap();
+        if is_chained {
+            frame.chain(200);
+        }
+        lab.path.run(port, &mut [frame].into_iter().collect(), lab.now_ns);
+    }
+    lab.path.flush();
+    assert_eq!(lab.sent(C2).len(), 1);
+    assert_eq!(lab.drops(C1), [(DropReason::TxChained, 1)]);
+    assert_eq!(lab.path.counters.adapter(adapter_on(C1)).drops(DropReason::TxChained), 1);
+    assert_eq!(lab.counts(C1).counter(PortCounter::Forwarded), 0);
+    assert_eq!((lab.drops(C3), lab.counts(C3).counter(PortCounter::Forwarded)), (vec![], 1));
+}
+
+#[test]
 fn a_port_without_a_way_out_is_a_counted_drop() {
     let mut lab = Lab::new();
     lab.path.flush();

@@ -74,6 +74,20 @@ fn martian_sources_are_dropped_on_every_port() {
 }
 
 #[test]
+fn rfc_1812_4_3_2_7_the_broadcast_address_of_a_connected_prefix_is_no_source() {
+    let mut lab = Lab::new();
+    lab.change(|host| host.routed(C1).filters.ip = false);
+    for (port, mac) in [(UP, UP_MAC), (UP2, UP2_MAC), (HOST, GATEWAY_MAC), (W2, UP_MAC)] {
+        let packet = Packet::new(at(port), mac, at(C2).ip).source(DIRECTED_BROADCAST);
+        lab.refuses(port, packet.clone().bytes(), DropReason::MartianSource);
+        // Nor is an error sent to it.
+        lab.refuses(port, packet.ttl(1).bytes(), DropReason::MartianSource);
+    }
+    let packet = from(C1, at(C2).ip).source(DIRECTED_BROADCAST);
+    lab.refuses(C1, packet.bytes(), DropReason::MartianSource);
+}
+
+#[test]
 fn our_own_addresses_are_no_guests_source() {
     let mut lab = Lab::new();
     for own in [GATEWAY_IP, SERVER_IP] {

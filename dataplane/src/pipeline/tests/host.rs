@@ -220,6 +220,7 @@ impl Host {
                 peer_mac: at(*port).mac,
                 filters: Filters::ALL,
                 ipv4: Box::default(),
+                ipv6: Box::default(),
             };
             self.add_record(*port, GATEWAY_MAC, Attachment::Bridged(bridged));
             self.add_member(id, guest(*port));

@@ -28,6 +28,13 @@ fn ipv6(from: PortId, to: PortId, next: u8, payload: &[u8]) -> Vec<u8> {
     frame(at(to).mac, at(from).mac, ETHERTYPE_IPV6, &[&fixed[..], &addresses, payload].concat())
 }
 
+/// The same from a source address.
+fn ipv6_from(source: u128, next: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = ipv6(M2, M3, next, payload);
+    bytes[14 + 8..14 + 24].copy_from_slice(&source.to_be_bytes());
+    bytes
+}
+
 fn advertisement(from: PortId, to: PortId) -> Vec<u8> {
     ipv6(from, to, 58, &[134, 0, 0, 0, 64, 0, 7, 8])
 }
@@ -108,6 +115,50 @@ fn vz_6_without_registered_addresses_any_source_passes() {
         passes_all(&mut lab, M2, &packet(M2, M3).source(source).bytes(), M3);
     }
     passes_all(&mut lab, M2, &ipv6(M2, M3, 17, &filler(40)), M3);
+}
+
+#[test]
+fn vz_6_with_registered_ipv6_addresses_a_member_sends_from_those_only() {
+    const OWN: u128 = 0x2001_0db8 << 96 | 0x10;
+    const OTHERS: u128 = 0x2001_0db8 << 96 | 0x11;
+    const LINK_LOCAL: u128 = 0xfe80 << 112 | 0x99;
+    let mut lab = Lab::new();
+    let data = filler(40);
+    passes_all(&mut lab, M2, &ipv6_from(OTHERS, 17, &data), M3);
+    lab.change(|host| host.bridged(M2).ipv6 = [(OWN, u128::MAX)].into());
+    let claims = |source, target: u128| {
+        ipv6_from(source, 58, &[&[136, 0, 0, 0, 0x60, 0, 0, 0][..], &target.to_be_bytes()].concat())
+    };
+    let solicits =
+        |source| ipv6_from(source, 58, &[&[135, 0, 0, 0, 0, 0, 0, 0][..], &[1; 16]].concat());
+    for source in [OWN, LINK_LOCAL, LINK_LOCAL | 0x3f << 112] {
+        passes_all(&mut lab, M2, &ipv6_from(source, 17, &data), M3);
+        passes_all(&mut lab, M2, &solicits(source), M3);
+        passes_all(&mut lab, M2, &claims(source, OWN), M3);
+        passes_all(&mut lab, M2, &claims(OWN, source), M3);
+        refuses_all(&mut lab, M2, &claims(source, OTHERS), DropReason::SpoofedIp);
+        // A target that is not there, or that a chain of headers hides.
+        let cut = ipv6_from(source, 58, &claims(source, OWN)[54..60]);
+        refuses_all(&mut lab, M2, &cut, DropReason::SpoofedIp);
+        lab.change(|host| host.bridged(M2).filters.ra = false);
+        let hidden = ipv6_from(source, 44, &[60, 0, 0, 1, 0, 0, 0, 9]);
+        lab.change(|host| host.bridged(M2).filters.dhcp = false);
+        refuses_all(&mut lab, M2, &hidden, DropReason::SpoofedIp);
+    }
+    for source in [OTHERS, 1, 0xfec0 << 112, 0xfe7f << 112] {
+        refuses_all(&mut lab, M2, &ipv6_from(source, 17, &data), DropReason::SpoofedIp);
+        refuses_all(&mut lab, M2, &solicits(source), DropReason::SpoofedIp);
+        refuses_all(&mut lab, M2, &claims(source, OWN), DropReason::SpoofedIp);
+    }
+    // From nobody: a check whether an address is free (RFC 4862 5.4), and nothing that claims one.
+    passes_all(&mut lab, M2, &solicits(0), M3);
+    refuses_all(&mut lab, M2, &ipv6_from(0, 17, &data), DropReason::SpoofedIp);
+    refuses_all(&mut lab, M2, &claims(0, OWN), DropReason::SpoofedIp);
+    refuses_all(&mut lab, M2, &ipv6_from(OWN, 17, &data)[..50], DropReason::SpoofedIp);
+    // Per family, and only where the filter is on.
+    passes_all(&mut lab, M2, &packet(M2, M3).source(OTHER).bytes(), M3);
+    lab.change(|host| host.bridged(M2).filters.ip = false);
+    passes_all(&mut lab, M2, &ipv6_from(OTHERS, 17, &data), M3);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::packet::{MORE_FRAGMENTS, Packet, Station, filler, frame, read, tagged
 use crate::counters::{AdapterCounter, DropReason, PortCounter};
 use crate::frame::{ChecksumState, Frame};
 use crate::punt::{Inject, Punt};
+use crate::record::Attachment;
 use crate::table::{Adjacency, AdjacencyKind};
 use crate::wire::checksum;
 use crate::wire::ethernet::{ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, MacAddr};
@@ -338,6 +339,43 @@ fn a_held_packet_of_an_unknown_neighbor_ends_in_host_unreachable() {
     let sent = lab.sent_all();
     assert_eq!(sent.len(), 1);
     assert_eq!((sent[0].0, &read(&sent[0].1).payload[..2]), (C1, &[3, 1][..]));
+}
+
+#[test]
+fn a_packet_that_control_could_not_resolve_does_not_come_back_to_it() {
+    let mut lab = Lab::new();
+    for to in [GLEAN, INCOMPLETE, BEHIND_INCOMPLETE] {
+        let Punt::Resolve { frame, .. } = lab.punts(C1, from(C1, to).bytes()) else { panic!() };
+        lab.path.inject(Inject::Route { frame }, lab.now_ns);
+        lab.path.flush();
+        assert!(lab.punts.is_empty() && lab.sent_all().is_empty());
+    }
+    assert_eq!(lab.drops(C1), [(DropReason::Unresolved, 3)]);
+    assert_eq!(lab.path.counters.adapter(adapter_on(C1)).drops(DropReason::Unresolved), 3);
+}
+
+#[test]
+fn a_held_packet_of_an_adapter_that_left_its_port_goes_nowhere() {
+    let mut lab = Lab::new();
+    let held = |lab: &mut Lab, port, packet: Packet| match lab.punts(port, packet.bytes()) {
+        Punt::Resolve { frame, .. } => frame,
+        other => panic!("{other:?}"),
+    };
+    let frames = [(); 2].map(|()| held(&mut lab, C1, from(C1, GLEAN)));
+    let shared = held(&mut lab, VENET, Packet::new(at(VENET), GATEWAY_MAC, GLEAN));
+    lab.host.route(GLEAN, 32, lab.host.way(UP, at(UP).mac));
+    let [first, second] = frames;
+    lab.change(|host| host.routed(C1).adapter = adapter_on(C2));
+    lab.path.inject(Inject::Route { frame: first }, lab.now_ns);
+    lab.change(|host| host.records.get_mut(&C1).unwrap().attachment = Attachment::Closed);
+    lab.path.inject(Inject::Route { frame: second }, lab.now_ns);
+    lab.path.flush();
+    assert_eq!(lab.sent_all(), []);
+    assert_eq!(lab.drops(C1), [(DropReason::PortClosed, 2)]);
+    // A shared port has many adapters and no one of its own.
+    lab.path.inject(Inject::Route { frame: shared }, lab.now_ns);
+    lab.path.flush();
+    assert_eq!(lab.sent(UP).len(), 1);
 }
 
 #[test]

@@ -30,6 +30,65 @@ fn hr_14_a_source_of_ours_from_the_wire_is_dropped_and_reported() {
 }
 
 #[test]
+fn hr_14_a_source_of_ours_from_the_wire_does_not_reach_the_uplinks_network_either() {
+    let mut lab = Lab::new();
+    let snap = |bytes: &[u8]| {
+        let length = u16::try_from(bytes.len() - 12 + 6).unwrap().to_be_bytes();
+        [&bytes[..12], &length, &[0xaa, 0xaa, 3, 0, 0, 0], &bytes[12..]].concat()
+    };
+    for source in [at(C1).ip, at(VENET).ip, ROUTED_TO_C1, SERVER_IP, GATEWAY_IP] {
+        let packet = Packet::new(at(UP), at(W1).mac, at(W1).ip).source(source);
+        let claim = Arp::announcement(at(UP).mac, source);
+        for forged in [
+            packet.bytes(),
+            snap(&packet.bytes()),
+            packet.towards(MacAddr::BROADCAST).bytes(),
+            claim.frame(at(W1).mac, at(UP).mac).to_vec(),
+        ] {
+            let punt = lab.punts(UP, forged);
+            let Punt::Conflict { port, source: told, mac } = punt else { panic!("{punt:?}") };
+            assert_eq!((port, told, mac), (UP, source, at(UP).mac));
+        }
+        // Control hears the claim and answers it; members, who would believe it, don't.
+        let punt = lab.punts(UP, claim.frame(MacAddr::BROADCAST, at(UP).mac));
+        assert!(matches!(punt, Punt::Arp { network: Some(WAN), .. }), "{punt:?}");
+    }
+    assert_eq!(lab.drops(UP), [(DropReason::SpoofedFromUplink, 20)]);
+}
+
+#[test]
+fn what_others_on_the_wire_say_reaches_the_uplinks_network() {
+    let mut lab = Lab::new();
+    let to_w1 = Packet::new(at(UP), at(W1).mac, at(W1).ip);
+    for source in [at(UP).ip, GLEAN, FAR, INCOMPLETE, [0, 0, 0, 0].into()] {
+        lab.passes(UP, to_w1.clone().source(source).bytes(), W1);
+        let said = Arp::announcement(at(UP).mac, source);
+        lab.passes(UP, said.frame(at(W1).mac, at(UP).mac), W1);
+        lab.receive(UP, said.frame(MacAddr::BROADCAST, at(UP).mac));
+        assert_eq!((lab.sent_all().len(), lab.punts.len()), (3, 1), "{source}");
+        lab.punts.pop();
+    }
+    // A probe claims nothing, whatever it asks for.
+    lab.receive(UP, Arp::probe(at(UP).mac, at(C1).ip).frame(MacAddr::BROADCAST, at(UP).mac));
+    assert_eq!((lab.sent_all().len(), lab.punts.len()), (3, 1));
+    lab.punts.pop();
+    // An address that a member was heard to use may move to the wire; one registered may not.
+    for (member, is_registered) in [(W2, false), (W1, true)] {
+        let adapter = adapter_on(member);
+        let way = crate::table::Adjacency { adapter, ..lab.host.way(member, at(member).mac) };
+        lab.host.route(at(member).ip, 32, way);
+        let packet = Packet::new(at(UP), at(WF).mac, at(WF).ip).source(at(member).ip).bytes();
+        match is_registered {
+            false => drop(lab.passes(UP, packet, WF)),
+            true => assert!(matches!(lab.punts(UP, packet), Punt::Conflict { .. })),
+        }
+    }
+    // A VLAN is another world.
+    let tagged = tagged(&to_w1.source(at(C1).ip).towards(at(V1).mac).bytes(), ETHERTYPE_VLAN, VID);
+    lab.passes(UP, tagged, V1);
+}
+
+#[test]
 fn a_flood_of_conflicts_is_reported_at_its_rate_and_costs_control_nothing_else() {
     let mut lab = Lab::with(2048, 2048, crate::pipeline::Rates::default());
     lab.receive_all(UP, &vec![to_us(at(C2).ip).source(at(C1).ip).bytes(); 1000]);

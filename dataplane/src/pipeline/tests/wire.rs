@@ -3,7 +3,7 @@
 use super::host::*;
 use super::lab::Lab;
 use super::packet::{Packet, filler, frame, read, tagged, who_has};
-use crate::counters::DropReason;
+use crate::counters::{DropReason, PortCounter};
 use crate::frame::Frame;
 use crate::ids::{AdapterId, PortId};
 use crate::punt::{Inject, Punt};
@@ -135,6 +135,9 @@ fn arp_broadcasts_of_the_untagged_network_reach_members_and_control() {
     // A flood at its rate: the members still get every frame.
     lab.receive_all(W1, &vec![who_has(at(W1), FAR); 250]);
     assert_eq!((lab.punts.len(), lab.sent(W2).len()), (198, 250));
+    // What control did not get was never copied, so it is no loss.
+    assert_eq!(lab.drops(W1), []);
+    assert_eq!(lab.counts(W1).counter(PortCounter::Copies), 3 + 198 + 250 * 2);
 }
 
 #[test]

@@ -59,6 +59,19 @@ fn the_first_check_that_fails_wins() {
 }
 
 #[test]
+fn a_fragment_that_ends_beyond_the_longest_datagram_is_refused() {
+    // 65,535 bytes less this packet's 60 leave an offset of 8,184 units.
+    let [last, beyond] = [0x1ff8u16, 0x1ff9].map(|word| {
+        let [high, low] = word.to_be_bytes();
+        let mut packet = changed(6, high);
+        packet[7] = low;
+        parse(&with_checksum(packet), 60)
+    });
+    assert_eq!(last.unwrap().fragment_offset, 0x1ff8);
+    assert_eq!(beyond, Err(DropReason::Ipv4Length));
+}
+
+#[test]
 fn the_ports_word_on_the_checksum_counts() {
     let wrong = changed(8, 63);
     assert!(Ipv4::parse(&wrong, 60, ChecksumState::Good).is_ok());
