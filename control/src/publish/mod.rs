@@ -8,7 +8,9 @@
 //! It knows nothing of files, sockets, devices or time: queue handles are given to it open.
 
 mod adapter;
+mod hop;
 mod ids;
+mod mac;
 mod network;
 mod port_queues;
 mod rib;
@@ -16,10 +18,10 @@ mod route;
 mod workers;
 
 pub use adapter::port_label;
-pub use network::{Learned, MacOwner};
+pub use mac::{Learned, MacOwner};
 pub use port_queues::Assignment;
 pub use rib::{Entry, Prefix, Rib, Source};
-pub use route::Hop;
+pub use hop::Hop;
 pub use workers::{Returned, WorkerEnd, WorkerSilent, Workers};
 
 use crate::api::view::PortLabel;

@@ -1,6 +1,7 @@
-//! Routes: our own addresses, connected prefixes, the operator's routes, next hops and neighbors.
+//! Routes: our own addresses, connected prefixes, the operator's routes. Next hops are in `hop`.
 
 use super::adapter::{ipv4_addresses, prefix};
+use super::hop::Hop;
 use super::rib::{Entry, Source};
 use super::{PortEntry, PublishError, Published, Publisher, Role};
 use crate::api::view::PortLabel;
@@ -14,17 +15,6 @@ use ipnet::{IpNet, Ipv4Net};
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 
-/// A next hop on an uplink's wire: one adjacency, however many routes lead there.
-#[derive(Clone, Copy, Debug)]
-pub struct Hop {
-    /// Its row.
-    pub adjacency: AdjacencyId,
-    /// Routes that name it.
-    pub routes: usize,
-    /// Whether its own /32 is in the RIB.
-    pub is_neighbor: bool,
-}
-
 /// State of the routing side of the publisher.
 pub(super) struct Routes {
     /// What our own addresses lead to.
@@ -35,19 +25,19 @@ pub(super) struct Routes {
     locals: HashMap<Ipv4Addr, usize>,
     /// Those of them that are an uplink's, and so the server's where it has a port.
     server_addresses: BTreeSet<Ipv4Addr>,
-    hops: HashMap<(PortId, Ipv4Addr), Hop>,
+    pub(super) hops: HashMap<(PortId, Ipv4Addr), Hop>,
     /// On-link rows: connected prefixes and `dev` routes.
-    gleans: HashMap<(PortId, Ipv4Net), AdjacencyId>,
+    pub(super) gleans: HashMap<(PortId, Ipv4Net), AdjacencyId>,
     /// The operator's routes by next hop, to be looked at again when it changes.
-    by_hop: HashMap<Ipv4Addr, BTreeSet<Ipv4Net>>,
+    pub(super) by_hop: HashMap<Ipv4Addr, BTreeSet<Ipv4Net>>,
     /// What each of the operator's routes resolves to.
-    resolved: HashMap<Ipv4Net, Resolved>,
+    pub(super) resolved: HashMap<Ipv4Net, Resolved>,
     /// The row towards the server, and its port.
     host: Option<(PortId, AdjacencyId)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Resolved {
+pub(super) enum Resolved {
     Guest,
     Hop(PortId, Ipv4Addr),
     Glean(PortId),
@@ -55,7 +45,7 @@ enum Resolved {
     Nowhere,
 }
 
-fn way(kind: AdjacencyKind, port: PortId) -> Adjacency {
+pub(super) fn way(kind: AdjacencyKind, port: PortId) -> Adjacency {
     Adjacency {
         kind,
         port,
@@ -213,71 +203,6 @@ impl<I: Io> Publisher<I> {
         }
     }
 
-    /// A neighbor has answered, or the operator has fixed its MAC: it can be sent to from now on.
-    ///
-    /// # Errors
-    /// A table is full.
-    pub fn neighbor_up(&mut self, port: PortId, ip: Ipv4Addr, mac: MacAddr) -> Published {
-        let hop = self.hop(port, ip)?;
-        let (egress, adapter) = self.behind(port, mac);
-        let source = self.label(port).and_then(|l| self.ports.get(l)).map(|entry| entry.own_mac);
-        let row = self.adjacencies.row(hop.adjacency);
-        let is_same_way = row.is_some_and(|row| row.port == egress && row.adapter == adapter);
-        if is_same_way {
-            self.adjacencies.set_neighbor(hop.adjacency, AdjacencyKind::Forward, mac);
-        } else {
-            // It hangs on another port than we thought: a new row, whole, takes the old one's place.
-            let mtu = self.label(egress).and_then(|l| self.ports.get(l)).map(|entry| entry.mtu);
-            let row = Adjacency {
-                adapter,
-                destination: mac,
-                source: source.unwrap_or(MacAddr::ZERO),
-                mtu: mtu.unwrap_or(1500),
-                next_hop: ip.into(),
-                ..way(AdjacencyKind::Forward, egress)
-            };
-            let fresh = self.adjacencies.add(row)?;
-            self.replace_hop(port, ip, fresh)?;
-        }
-        let adjacency = self.hop(port, ip)?.adjacency;
-        self.say((ip.into(), 32), Source::Neighbor, adjacency)?;
-        if let Some(hop) = self.routes.hops.get_mut(&(port, ip)) {
-            hop.is_neighbor = true;
-        }
-        Ok(())
-    }
-
-    /// A neighbor is being asked for again: packets for it come to control.
-    pub fn neighbor_lost(&mut self, port: PortId, ip: Ipv4Addr) {
-        self.neighbor_set(port, ip, AdjacencyKind::Incomplete);
-    }
-
-    /// A neighbor does not answer: senders are told so.
-    ///
-    /// # Errors
-    /// A table is full.
-    pub fn neighbor_unreachable(&mut self, port: PortId, ip: Ipv4Addr) -> Published {
-        let hop = self.hop(port, ip)?;
-        self.say((ip.into(), 32), Source::Neighbor, hop.adjacency)?;
-        self.adjacencies.set_neighbor(hop.adjacency, AdjacencyKind::Unreachable, MacAddr::ZERO);
-        if let Some(hop) = self.routes.hops.get_mut(&(port, ip)) {
-            hop.is_neighbor = true;
-        }
-        Ok(())
-    }
-
-    /// A neighbor is forgotten.
-    pub fn neighbor_down(&mut self, port: PortId, ip: Ipv4Addr) {
-        let Some(hop) = self.routes.hops.get_mut(&(port, ip)) else { return };
-        if hop.is_neighbor {
-            hop.is_neighbor = false;
-            let adjacency = hop.adjacency;
-            self.adjacencies.set_neighbor(adjacency, AdjacencyKind::Incomplete, MacAddr::ZERO);
-            self.unsay((ip.into(), 32), Source::Neighbor);
-            self.hop_release(port, ip);
-        }
-    }
-
     /// The row of an adjacency, for `show route`.
     pub fn way(&self, adjacency: AdjacencyId) -> Option<Adjacency> {
         self.adjacencies.row(adjacency)
@@ -382,126 +307,9 @@ impl<I: Io> Publisher<I> {
         }
     }
 
-    /// The uplink on whose wire an address is: by its connected prefixes and `dev` routes.
-    pub fn connected_port(&self, address: Ipv4Addr) -> Option<PortId> {
-        let gleans = self.routes.gleans.keys().filter(|(_, net)| net.contains(&address));
-        gleans.max_by_key(|(_, net)| net.prefix_len()).map(|(port, _)| *port)
-    }
-
     fn open_entry(&self, name: &Name) -> Result<&PortEntry, PublishError> {
         let label = PortLabel::Named(name.clone());
         self.ports.get(&label).ok_or_else(|| PublishError::NoPort(label.to_string()))
-    }
-
-    fn glean(&mut self, port: PortId, net: Ipv4Net) -> Result<AdjacencyId, PublishError> {
-        if let Some(known) = self.routes.gleans.get(&(port, net)) {
-            return Ok(*known);
-        }
-        // The broadcast address, so that the worker knows it without a record of its own.
-        let row = Adjacency {
-            next_hop: if net.prefix_len() < 31 { net.broadcast().into() } else { 0 },
-            ..way(AdjacencyKind::Glean, port)
-        };
-        let adjacency = self.adjacencies.add(row)?;
-        self.routes.gleans.insert((port, net), adjacency);
-        Ok(adjacency)
-    }
-
-    fn glean_down(&mut self, port: PortId, net: Ipv4Net) {
-        let Some(adjacency) = self.routes.gleans.get(&(port, net)).copied() else { return };
-        // A connected prefix and a `dev` route may share the row.
-        let is_named = [Source::Connected, Source::Static].into_iter().any(|source| {
-            self.rib.entry(prefix(net), source).is_some_and(|entry| entry.adjacency == adjacency)
-        });
-        if !is_named {
-            self.routes.gleans.remove(&(port, net));
-            self.adjacencies.retire(adjacency);
-        }
-    }
-
-    /// The next hop's row; made, unresolved, where it is not known yet.
-    fn hop(&mut self, port: PortId, ip: Ipv4Addr) -> Result<Hop, PublishError> {
-        if let Some(hop) = self.routes.hops.get(&(port, ip)) {
-            return Ok(*hop);
-        }
-        let entry = self.label(port).and_then(|label| self.ports.get(label));
-        let row = Adjacency {
-            source: entry.map_or(MacAddr::ZERO, |entry| entry.own_mac),
-            mtu: entry.map_or(1500, |entry| entry.mtu),
-            next_hop: ip.into(),
-            ..way(AdjacencyKind::Incomplete, port)
-        };
-        let adjacency = self.adjacencies.add(row)?;
-        let hop = Hop { adjacency, routes: 0, is_neighbor: false };
-        self.routes.hops.insert((port, ip), hop);
-        Ok(hop)
-    }
-
-    fn hop_up(&mut self, port: PortId, ip: Ipv4Addr) -> Result<AdjacencyId, PublishError> {
-        let hop = self.hop(port, ip)?;
-        if let Some(hop) = self.routes.hops.get_mut(&(port, ip)) {
-            hop.routes += 1;
-        }
-        Ok(hop.adjacency)
-    }
-
-    fn hop_down(&mut self, port: PortId, ip: Ipv4Addr) {
-        if let Some(hop) = self.routes.hops.get_mut(&(port, ip)) {
-            hop.routes = hop.routes.saturating_sub(1);
-        }
-        self.hop_release(port, ip);
-    }
-
-    fn hop_release(&mut self, port: PortId, ip: Ipv4Addr) {
-        let unused = |hop: &Hop| hop.routes == 0 && !hop.is_neighbor;
-        if let Some(hop) = self.routes.hops.get(&(port, ip)).copied().filter(unused) {
-            self.routes.hops.remove(&(port, ip));
-            self.adjacencies.retire(hop.adjacency);
-        }
-    }
-
-    /// Everything that leads to a next hop leads to its new row.
-    fn replace_hop(&mut self, port: PortId, ip: Ipv4Addr, fresh: AdjacencyId) -> Published {
-        let Some(hop) = self.routes.hops.get_mut(&(port, ip)) else { return Ok(()) };
-        let old = std::mem::replace(&mut hop.adjacency, fresh);
-        let default = self.rib.entry((0, 0), Source::Default);
-        if default.is_some_and(|entry| entry.adjacency == old) {
-            self.say((0, 0), Source::Default, fresh)?;
-        }
-        let here = Resolved::Hop(port, ip);
-        let nets: Vec<Ipv4Net> = self
-            .routes
-            .by_hop
-            .get(&ip)
-            .map(|nets| nets.iter().copied().collect())
-            .unwrap_or_default();
-        for net in nets {
-            if self.routes.resolved.get(&net) == Some(&here) {
-                self.say(prefix(net), Source::Static, fresh)?;
-            }
-        }
-        if self.rib.entry((ip.into(), 32), Source::Neighbor).is_some() {
-            self.say((ip.into(), 32), Source::Neighbor, fresh)?;
-        }
-        self.adjacencies.retire(old);
-        Ok(())
-    }
-
-    fn neighbor_set(&mut self, port: PortId, ip: Ipv4Addr, kind: AdjacencyKind) {
-        if let Some(hop) = self.routes.hops.get(&(port, ip)) {
-            self.adjacencies.set_neighbor(hop.adjacency, kind, MacAddr::ZERO);
-        }
-    }
-
-    /// Where a neighbor's MAC really is: a member of the uplink's untagged network is reached without
-    /// the wire.
-    fn behind(&self, uplink: PortId, mac: MacAddr) -> (PortId, AdapterId) {
-        let network = self.untagged_network(uplink);
-        let owner = network.and_then(|network| self.mac_owner(network, mac));
-        match owner {
-            Some(owner) if owner.port != PortId::NONE => (owner.port, owner.adapter),
-            _ => (uplink, AdapterId::NONE),
-        }
     }
 
     /// The server has come or gone: the addresses that are its change hands.
