@@ -15,6 +15,8 @@ mod network;
 mod port_queues;
 mod rib;
 mod route;
+#[cfg(test)]
+mod tests;
 mod workers;
 
 pub use adapter::port_label;

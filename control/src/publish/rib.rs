@@ -109,6 +109,13 @@ impl Rib {
         range.filter_map(|(prefix, entries)| Some((*prefix, *entries.first()?)))
     }
 
+    /// Everything said, in force or not.
+    #[cfg(test)]
+    pub(super) fn said(&self) -> impl Iterator<Item = (Prefix, Entry)> {
+        let all = self.entries.iter();
+        all.flat_map(|(prefix, entries)| entries.iter().map(|entry| (*prefix, *entry)))
+    }
+
     /// Gives back table memory whose grace period is over.
     pub fn reclaim(&mut self) {
         self.fib.reclaim();
