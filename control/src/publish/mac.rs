@@ -5,12 +5,15 @@ use super::network::NetworkEntry;
 use super::{Published, Publisher};
 use crate::api::view::PortLabel;
 use crate::model::{MacTarget, Name};
-use crate::registry::StaticMac;
-use dataplane::ids::{AdapterId, NetworkId, PortId};
+use crate::registry::{AdapterKey, StaticMac};
+use dataplane::ids::{AdapterId, AdjacencyId, NetworkId, PortId};
 use dataplane::io::Io;
 use dataplane::record::MemberKind;
 use dataplane::table::MacEntry;
 use dataplane::wire::ethernet::MacAddr;
+
+/// In place of a port's name: the server's own on the network. The registry lets no port have it.
+const SERVER: &str = "server";
 
 /// What became of a report of a new source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,37 +36,75 @@ pub struct MacOwner {
 }
 
 impl<I: Io> Publisher<I> {
-    /// The operator fixes a MAC.
+    /// The operator fixes a MAC: it leads to its member whenever that is there.
     ///
     /// # Errors
     /// The table is full.
     pub fn static_mac_up(&mut self, fixed: &StaticMac) -> Published {
-        let Some(entry) = self.networks.get(&fixed.network) else { return Ok(()) };
-        let port = match &fixed.to {
-            MacTarget::Adapter { guest, adapter } => {
-                let key =
-                    crate::registry::AdapterKey { guest: guest.clone(), adapter: adapter.clone() };
-                self.adapters.get(&key).map(|entry| entry.port)
+        let Some(entry) = self.networks.get_mut(&fixed.network) else { return Ok(()) };
+        entry.fixed.insert(fixed.mac, fixed.to.clone());
+        // Where its member is not there, it leads nowhere rather than where it was heard.
+        match self.fixed_at(&fixed.network, &fixed.to) {
+            Some(adjacency) => self.pin(&fixed.network, fixed.mac, adjacency),
+            None => {
+                self.forget(&fixed.network, fixed.mac);
+                Ok(())
             }
-            MacTarget::Port(name) => {
-                let named = self.ports.get(&PortLabel::Named(name.clone()));
-                named.map(|port| port.id)
-            }
-        };
-        let adjacency = port.and_then(|port| entry.members.get(&port)).map(|m| m.adjacency);
-        if let Some(adjacency) = adjacency {
-            let id = entry.network.id();
-            self.forget(&fixed.network, fixed.mac);
-            self.macs.insert(id, fixed.mac, adjacency, true)?;
         }
-        Ok(())
     }
 
     /// The operator lets go of a MAC.
     pub fn static_mac_down(&mut self, fixed: &StaticMac) {
-        if let Some(entry) = self.networks.get(&fixed.network) {
+        if let Some(entry) = self.networks.get_mut(&fixed.network)
+            && entry.fixed.remove(&fixed.mac).is_some()
+        {
             self.macs.remove(entry.network.id(), fixed.mac);
         }
+    }
+
+    /// A member has come: what the operator fixed there leads to it.
+    pub(super) fn fixed_up(&mut self, network: &Name, adjacency: AdjacencyId) -> Published {
+        let Some(entry) = self.networks.get(network) else { return Ok(()) };
+        let there = |to: &MacTarget| self.fixed_at(network, to) == Some(adjacency);
+        let macs: Vec<MacAddr> =
+            entry.fixed.iter().filter(|(_, to)| there(to)).map(|(mac, _)| *mac).collect();
+        macs.into_iter().try_for_each(|mac| self.pin(network, mac, adjacency))
+    }
+
+    /// A member goes: what the operator fixed there leads nowhere until it is back. Before its row is
+    /// retired, or the entries would lead to whoever gets the row next.
+    pub(super) fn fixed_down(&mut self, network: &Name, adjacency: AdjacencyId) {
+        let Some(entry) = self.networks.get(network) else { return };
+        let id = entry.network.id();
+        for mac in entry.fixed.keys() {
+            if self.macs.find(id, *mac).is_some_and(|found| found.adjacency == adjacency) {
+                self.macs.remove(id, *mac);
+            }
+        }
+    }
+
+    /// The row of the member that the operator means, if it is there.
+    fn fixed_at(&self, network: &Name, to: &MacTarget) -> Option<AdjacencyId> {
+        let port = match to {
+            MacTarget::Adapter { guest, adapter } => {
+                let key = AdapterKey { guest: guest.clone(), adapter: adapter.clone() };
+                self.adapters.get(&key)?.port
+            }
+            MacTarget::Port(name) if name.as_str() == SERVER => {
+                self.ports.get(&PortLabel::Server(network.clone()))?.id
+            }
+            MacTarget::Port(name) => self.ports.get(&PortLabel::Named(name.clone()))?.id,
+        };
+        self.networks.get(network)?.members.get(&port).map(|member| member.adjacency)
+    }
+
+    /// Sets a MAC that is registered, fixed or our own: in one store, whatever was learned of it.
+    pub(super) fn pin(&mut self, name: &Name, mac: MacAddr, adjacency: AdjacencyId) -> Published {
+        let Some(entry) = self.networks.get_mut(name) else { return Ok(()) };
+        let learned = entry.learned.remove(&mac);
+        count_learned(entry, learned, -1);
+        self.macs.insert(entry.network.id(), mac, adjacency, true)?;
+        Ok(())
     }
 
     /// A worker saw a source that the table does not have at that port.
@@ -74,7 +115,8 @@ impl<I: Io> Publisher<I> {
         let (adjacency, to_wire) = (member.adjacency, member.member.kind == MemberKind::Uplink);
         let current = self.macs.find(network, mac);
         // No move from a fixed entry, nor from the wire to a guest (duties.md, "MAC table").
-        let is_fixed = current.as_ref().is_some_and(|entry| entry.is_static);
+        let is_fixed = entry.fixed.contains_key(&mac)
+            || current.as_ref().is_some_and(|entry| entry.is_static);
         let on_wire = entry.learned.get(&mac).is_some_and(|at| {
             entry.members.get(at).is_some_and(|m| m.member.kind == MemberKind::Uplink)
         });

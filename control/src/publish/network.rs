@@ -2,7 +2,7 @@
 
 use super::{PublishError, Published, Publisher, Role};
 use crate::api::view::PortLabel;
-use crate::model::{self, Name};
+use crate::model::{self, MacTarget, Name};
 use crate::registry::{Network, ServerPort};
 use dataplane::ids::{AdapterId, AdjacencyId, NetworkId, PortId};
 use dataplane::io::Io;
@@ -20,6 +20,8 @@ pub(super) struct NetworkEntry {
     pub(super) uplink: Option<WireEntry>,
     /// Learned MACs and the member port each was seen on.
     pub(super) learned: HashMap<MacAddr, PortId>,
+    /// MACs that the operator fixed, in the table only while their member is there.
+    pub(super) fixed: BTreeMap<MacAddr, MacTarget>,
 }
 
 pub(super) struct MemberEntry {
@@ -75,6 +77,7 @@ impl<I: Io> Publisher<I> {
             members: BTreeMap::new(),
             uplink: None,
             learned: HashMap::new(),
+            fixed: BTreeMap::new(),
         };
         self.networks.insert(network.name.clone(), entry);
         self.network_names.insert(network.id(), network.name.clone());
@@ -184,26 +187,27 @@ impl<I: Io> Publisher<I> {
         adjacency: AdjacencyId,
     ) -> Published {
         let Some(entry) = self.networks.get_mut(network) else { return Ok(()) };
-        let id = entry.network.id();
         // A member that is there already keeps what was learned behind it.
         let learned = entry.members.get(&member.port).map_or(0, |member| member.learned);
         entry.members.insert(member.port, MemberEntry { member, adjacency, learned });
-        self.forget(network, mac);
-        self.macs.insert(id, mac, adjacency, true)?;
         self.dirty_networks.insert(network.clone());
-        Ok(())
+        self.pin(network, mac, adjacency)?;
+        self.fixed_up(network, adjacency)
     }
 
     pub(super) fn member_down(&mut self, network: &Name, port: PortId, mac: MacAddr) -> Published {
         let Some(entry) = self.networks.get_mut(network) else { return Ok(()) };
         let id = entry.network.id();
-        entry.members.remove(&port);
+        let member = entry.members.remove(&port);
         let behind: Vec<MacAddr> =
             entry.learned.iter().filter(|(_, at)| **at == port).map(|(mac, _)| *mac).collect();
         for mac in behind {
             self.forget(network, mac);
         }
         self.macs.remove(id, mac);
+        if let Some(member) = member {
+            self.fixed_down(network, member.adjacency);
+        }
         self.dirty_networks.insert(network.clone());
         // Nobody may still be sending to a member whose row is about to be retired.
         self.finish()
@@ -216,7 +220,7 @@ impl<I: Io> Publisher<I> {
         let Some((uplink, vlan)) = entry.network.uplink() else { return Ok(()) };
         let uplink = uplink.clone();
         let Some(port) = self.ports.get(&PortLabel::Named(uplink.clone())) else { return Ok(()) };
-        let (vlan, id, own_mac) = (vlan.unwrap_or(0), entry.network.id(), port.own_mac);
+        let (vlan, own_mac) = (vlan.unwrap_or(0), port.own_mac);
         let (port, mtu) = (port.id, port.mtu);
         let adjacency = self.adjacencies.add(bridge_way(port, AdapterId::NONE, mtu, vlan))?;
         let local = if vlan == 0 {
@@ -225,7 +229,7 @@ impl<I: Io> Publisher<I> {
                 ..bridge_way(PortId::NONE, AdapterId::NONE, mtu, 0)
             };
             let local = self.adjacencies.add(ours)?;
-            self.macs.insert(id, own_mac, local, true)?;
+            self.pin(name, own_mac, local)?;
             Some(local)
         } else {
             None
@@ -237,7 +241,7 @@ impl<I: Io> Publisher<I> {
             entry.uplink = Some(WireEntry { port, own_mac, local });
         }
         self.dirty_uplinks.insert(uplink);
-        Ok(())
+        self.fixed_up(name, adjacency)
     }
 
     fn wire_down(&mut self, name: &Name) -> Published {
@@ -253,6 +257,9 @@ impl<I: Io> Publisher<I> {
         }
         if wire.local.is_some() {
             self.macs.remove(id, wire.own_mac);
+        }
+        if let Some(member) = &member {
+            self.fixed_down(name, member.adjacency);
         }
         self.dirty_uplinks.extend(uplink);
         self.finish()?;

@@ -16,3 +16,61 @@ fn a_network_set_up_and_taken_away_leaves_no_loose_end() {
     rig.change(json!({"change": "adapter-del", "guest": "vm1", "adapter": "net0"}));
     rig.change(json!({"change": "network-del", "network": "lan0"}));
 }
+
+fn fix(network: &str, last: u8, to: Value) -> Value {
+    json!({"change": "mac-add", "network": network, "mac": mac(last).to_string(), "to": to})
+}
+
+#[test]
+fn a_fixed_mac_follows_the_wire_and_never_names_a_row_given_up() {
+    let mut rig = Rig::new();
+    rig.network_on_uplink("network-add", "lan0", 100);
+    rig.change(fix("lan0", 1, json!({"port": "up0"})));
+    assert_eq!(rig.mac_way("lan0", mac(1)).unwrap().vlan, 100);
+    rig.network_on_uplink("network-set", "lan0", 200);
+    assert_eq!(rig.mac_way("lan0", mac(1)).unwrap().vlan, 200);
+    rig.lose(&named("up0"));
+    assert_eq!(rig.mac_way("lan0", mac(1)), None);
+    // Whoever takes the rows that are free now.
+    rig.adapter_add("net0", json!({"network": "lan0"}));
+    assert_eq!(rig.learn("lan0", mac(1), &adapter("vm1/net0")), Learned::Refused);
+    rig.regain(&named("up0"));
+    assert_eq!(rig.mac_port("lan0", mac(1)), Some(named("up0")));
+    let gone = json!({"change": "mac-del", "network": "lan0", "mac": mac(1).to_string()});
+    rig.change(gone);
+    assert_eq!(rig.mac_way("lan0", mac(1)), None);
+}
+
+#[test]
+fn a_fixed_mac_follows_its_adapter() {
+    let mut rig = Rig::new();
+    rig.change(json!({"change": "network-add", "network": "lan0", "attach": "host-only"}));
+    rig.adapter_add("net0", json!({"network": "lan0"}));
+    rig.change(fix("lan0", 1, json!({"adapter": {"guest": "vm1", "adapter": "net0"}})));
+    let at = adapter("vm1/net0");
+    assert_eq!(rig.mac_port("lan0", mac(1)), Some(at.clone()));
+    rig.lose(&at);
+    assert_eq!(rig.mac_port("lan0", mac(1)), None);
+    rig.regain(&at);
+    assert_eq!(rig.mac_port("lan0", mac(1)), Some(at.clone()));
+    let moved = json!({"mac": mac(7).to_string()});
+    rig.change(
+        json!({"change": "adapter-set", "guest": "vm1", "adapter": "net0", "wish": moved}),
+    );
+    assert_eq!(rig.mac_port("lan0", mac(1)), Some(at));
+}
+
+#[test]
+fn a_mac_fixed_at_the_server_leads_to_its_port() {
+    let mut rig = Rig::new();
+    rig.change(json!({"change": "network-add", "network": "lan0", "attach": "host-only"}));
+    rig.change(json!({"change": "network-server", "network": "lan0", "server": {
+        "port": "tap,iface=srv-lan0", "addresses": ["198.51.100.1/24"]}}));
+    rig.change(fix("lan0", 1, json!({"port": "server"})));
+    let server = PortLabel::Server(name("lan0"));
+    assert_eq!(rig.mac_port("lan0", mac(1)), Some(server.clone()));
+    rig.lose(&server);
+    assert_eq!(rig.mac_port("lan0", mac(1)), None);
+    rig.regain(&server);
+    assert_eq!(rig.mac_port("lan0", mac(1)), Some(server));
+}
