@@ -28,27 +28,88 @@ impl<I: Io> Publisher<I> {
     /// # Errors
     /// A table is full.
     pub fn neighbor_up(&mut self, port: PortId, ip: Ipv4Addr, mac: MacAddr) -> Published {
-        let hop = self.hop(port, ip)?;
-        let (egress, adapter) = self.behind(port, mac);
-        let source = self.label(port).and_then(|l| self.ports.get(l)).map(|entry| entry.own_mac);
-        let row = self.adjacencies.row(hop.adjacency);
-        let is_same_way = row.is_some_and(|row| row.port == egress && row.adapter == adapter);
-        if is_same_way {
-            self.adjacencies.set_neighbor(hop.adjacency, AdjacencyKind::Forward, mac);
-        } else {
-            // It hangs on another port than we thought: a new row, whole, takes the old one's place.
-            let mtu = self.label(egress).and_then(|l| self.ports.get(l)).map(|entry| entry.mtu);
-            let row = Adjacency {
-                adapter,
-                destination: mac,
-                source: source.unwrap_or(MacAddr::ZERO),
-                mtu: mtu.unwrap_or(1500),
-                next_hop: ip.into(),
-                ..way(AdjacencyKind::Forward, egress)
-            };
-            let fresh = self.adjacencies.add(row)?;
-            self.replace_hop(port, ip, fresh)?;
+        self.hang(port, ip, AdjacencyKind::Forward, mac)?;
+        self.neighbor_known(port, ip)
+    }
+
+    /// A neighbor does not answer: senders are told so.
+    ///
+    /// # Errors
+    /// A table is full.
+    pub fn neighbor_unreachable(&mut self, port: PortId, ip: Ipv4Addr) -> Published {
+        self.hang(port, ip, AdjacencyKind::Unreachable, MacAddr::ZERO)?;
+        self.neighbor_known(port, ip)
+    }
+
+    /// A neighbor is forgotten: where routes lead to it, it is asked for on its uplink's link.
+    pub fn neighbor_down(&mut self, port: PortId, ip: Ipv4Addr) {
+        let known = self.routes.hops.get(&(port, ip)).copied();
+        let Some(hop) = known.filter(|hop| hop.is_neighbor) else { return };
+        if hop.routes > 0 && self.hang(port, ip, AdjacencyKind::Incomplete, MacAddr::ZERO).is_err() {
+            // No room for another row: this one goes back to the uplink in two steps, each of them a
+            // way that leads there. Only its count stays at the adapter that it was behind.
+            let own_mac = self.own_mac(port);
+            self.adjacencies.set_egress(hop.adjacency, port, own_mac);
+            let incomplete = AdjacencyKind::Incomplete;
+            self.adjacencies.set_neighbor(hop.adjacency, incomplete, MacAddr::ZERO);
         }
+        if let Some(hop) = self.routes.hops.get_mut(&(port, ip)) {
+            hop.is_neighbor = false;
+        }
+        self.unsay((ip.into(), 32), Source::Neighbor);
+        self.hop_release(port, ip);
+    }
+
+    /// Members of an uplink's untagged network have come or gone: the neighbors on its link are reached
+    /// where their MACs now are.
+    pub(super) fn rehang(&mut self, uplink: PortId) -> Published {
+        let here = self.routes.hops.iter().filter(|((port, _), _)| *port == uplink);
+        let moved = here.filter_map(|((_, ip), hop)| {
+            let row = self.adjacencies.row(hop.adjacency)?;
+            let is_moved = row.kind == AdjacencyKind::Forward
+                && self.behind(uplink, row.destination) != (row.port, row.adapter);
+            is_moved.then_some((*ip, row.destination))
+        });
+        let moved: Vec<(Ipv4Addr, MacAddr)> = moved.collect();
+        let kind = AdjacencyKind::Forward;
+        moved.into_iter().try_for_each(|(ip, mac)| self.hang(uplink, ip, kind, mac))
+    }
+
+    /// Its row becomes what is known of a next hop. What has a MAC leaves where that is; everything
+    /// else by the uplink, where it is asked for.
+    fn hang(
+        &mut self,
+        port: PortId,
+        ip: Ipv4Addr,
+        kind: AdjacencyKind,
+        mac: MacAddr,
+    ) -> Published {
+        let hop = self.hop(port, ip)?;
+        let (egress, adapter) = match kind {
+            AdjacencyKind::Forward => self.behind(port, mac),
+            _ => (port, AdapterId::NONE),
+        };
+        let row = self.adjacencies.row(hop.adjacency);
+        if row.is_some_and(|row| row.port == egress && row.adapter == adapter) {
+            self.adjacencies.set_neighbor(hop.adjacency, kind, mac);
+            return Ok(());
+        }
+        // It hangs on another port than before: a new row, whole, takes the old one's place.
+        let mtu = self.label(egress).and_then(|l| self.ports.get(l)).map(|entry| entry.mtu);
+        let row = Adjacency {
+            adapter,
+            destination: mac,
+            source: self.own_mac(port),
+            mtu: mtu.unwrap_or(1500),
+            next_hop: ip.into(),
+            ..way(kind, egress)
+        };
+        let fresh = self.adjacencies.add(row)?;
+        self.replace_hop(port, ip, fresh)
+    }
+
+    /// What is known of a neighbor goes for its address too.
+    fn neighbor_known(&mut self, port: PortId, ip: Ipv4Addr) -> Published {
         let adjacency = self.hop(port, ip)?.adjacency;
         self.say((ip.into(), 32), Source::Neighbor, adjacency)?;
         if let Some(hop) = self.routes.hops.get_mut(&(port, ip)) {
@@ -57,35 +118,9 @@ impl<I: Io> Publisher<I> {
         Ok(())
     }
 
-    /// A neighbor is being asked for again: packets for it come to control.
-    pub fn neighbor_lost(&mut self, port: PortId, ip: Ipv4Addr) {
-        self.neighbor_set(port, ip, AdjacencyKind::Incomplete);
-    }
-
-    /// A neighbor does not answer: senders are told so.
-    ///
-    /// # Errors
-    /// A table is full.
-    pub fn neighbor_unreachable(&mut self, port: PortId, ip: Ipv4Addr) -> Published {
-        let hop = self.hop(port, ip)?;
-        self.say((ip.into(), 32), Source::Neighbor, hop.adjacency)?;
-        self.adjacencies.set_neighbor(hop.adjacency, AdjacencyKind::Unreachable, MacAddr::ZERO);
-        if let Some(hop) = self.routes.hops.get_mut(&(port, ip)) {
-            hop.is_neighbor = true;
-        }
-        Ok(())
-    }
-
-    /// A neighbor is forgotten.
-    pub fn neighbor_down(&mut self, port: PortId, ip: Ipv4Addr) {
-        let Some(hop) = self.routes.hops.get_mut(&(port, ip)) else { return };
-        if hop.is_neighbor {
-            hop.is_neighbor = false;
-            let adjacency = hop.adjacency;
-            self.adjacencies.set_neighbor(adjacency, AdjacencyKind::Incomplete, MacAddr::ZERO);
-            self.unsay((ip.into(), 32), Source::Neighbor);
-            self.hop_release(port, ip);
-        }
+    fn own_mac(&self, port: PortId) -> MacAddr {
+        let entry = self.label(port).and_then(|label| self.ports.get(label));
+        entry.map_or(MacAddr::ZERO, |entry| entry.own_mac)
     }
 
     /// The uplink on whose wire an address is: by its connected prefixes and `dev` routes.
@@ -186,12 +221,6 @@ impl<I: Io> Publisher<I> {
         }
         self.adjacencies.retire(old);
         Ok(())
-    }
-
-    fn neighbor_set(&mut self, port: PortId, ip: Ipv4Addr, kind: AdjacencyKind) {
-        if let Some(hop) = self.routes.hops.get(&(port, ip)) {
-            self.adjacencies.set_neighbor(hop.adjacency, kind, MacAddr::ZERO);
-        }
     }
 
     /// Where a neighbor's MAC really is: a member of the uplink's untagged network is reached without

@@ -192,7 +192,8 @@ impl<I: Io> Publisher<I> {
         entry.members.insert(member.port, MemberEntry { member, adjacency, learned });
         self.dirty_networks.insert(network.clone());
         self.pin(network, mac, adjacency)?;
-        self.fixed_up(network, adjacency)
+        self.fixed_up(network, adjacency)?;
+        self.rehang_behind(network)
     }
 
     pub(super) fn member_down(&mut self, network: &Name, port: PortId, mac: MacAddr) -> Published {
@@ -210,7 +211,17 @@ impl<I: Io> Publisher<I> {
         }
         self.dirty_networks.insert(network.clone());
         // Nobody may still be sending to a member whose row is about to be retired.
-        self.finish()
+        self.finish()?;
+        self.rehang_behind(network)
+    }
+
+    /// The neighbors of the uplink's link follow a network's members, where it is the untagged one.
+    fn rehang_behind(&mut self, network: &Name) -> Published {
+        let wire = self.networks.get(network).and_then(|entry| entry.uplink.as_ref());
+        match wire.filter(|wire| wire.local.is_some()).map(|wire| wire.port) {
+            Some(uplink) => self.rehang(uplink),
+            None => Ok(()),
+        }
     }
 
     /// Attaches a network to its uplink, if it has one and that is open.
@@ -241,7 +252,8 @@ impl<I: Io> Publisher<I> {
             entry.uplink = Some(WireEntry { port, own_mac, local });
         }
         self.dirty_uplinks.insert(uplink);
-        self.fixed_up(name, adjacency)
+        self.fixed_up(name, adjacency)?;
+        self.rehang_behind(name)
     }
 
     fn wire_down(&mut self, name: &Name) -> Published {
@@ -265,7 +277,8 @@ impl<I: Io> Publisher<I> {
         self.finish()?;
         let rows = member.map(|member| member.adjacency).into_iter().chain(wire.local);
         rows.for_each(|row| self.adjacencies.retire(row));
-        Ok(())
+        // Without the network its members are no way to a neighbor of the uplink.
+        self.rehang(wire.port)
     }
 
     pub(super) fn send_network(&mut self, name: &Name) -> Published {
