@@ -312,7 +312,9 @@ where
         self.workers.set_port(id, Some(entry.record()))?;
         self.set_adjacency_mtus(id, mtu);
         for (name, network) in &mut self.networks {
-            if network.set_member_mtu(id, mtu) {
+            // Its record bounds what is flooded, its row what its MACs get.
+            if let Some(adjacency) = network.set_member_mtu(id, mtu) {
+                self.adjacencies.set_mtu(adjacency, mtu);
                 self.dirty_networks.insert(name.clone());
             }
         }

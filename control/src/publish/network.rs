@@ -41,9 +41,11 @@ impl NetworkEntry {
         self.network.uplink().is_some_and(|(port, _)| port == uplink)
     }
 
-    pub(super) fn set_member_mtu(&mut self, port: PortId, mtu: u16) -> bool {
-        let found = self.members.get_mut(&port);
-        found.is_some_and(|entry| std::mem::replace(&mut entry.member.mtu, mtu) != mtu)
+    /// The row of the member on a port, where its MTU was another before.
+    pub(super) fn set_member_mtu(&mut self, port: PortId, mtu: u16) -> Option<AdjacencyId> {
+        let entry = self.members.get_mut(&port)?;
+        let before = std::mem::replace(&mut entry.member.mtu, mtu);
+        (before != mtu).then_some(entry.adjacency)
     }
 
     fn record(&self) -> NetworkRecord {

@@ -74,9 +74,11 @@ impl Routes {
     }
 
     pub(super) fn set_mtus(&self, adjacencies: &mut AdjacencyWriter, port: PortId, mtu: u16) {
-        let hops = self.hops.iter().filter(|((at, _), _)| *at == port);
-        for (_, hop) in hops {
-            adjacencies.set_mtu(hop.adjacency, mtu);
+        // By where they leave, which is not the uplink for what is behind a member of its network.
+        for hop in self.hops.values() {
+            if adjacencies.row(hop.adjacency).is_some_and(|row| row.port == port) {
+                adjacencies.set_mtu(hop.adjacency, mtu);
+            }
         }
         if let Some((_, host)) = self.host.filter(|(at, _)| *at == port) {
             adjacencies.set_mtu(host, mtu);

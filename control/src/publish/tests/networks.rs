@@ -74,3 +74,19 @@ fn a_mac_fixed_at_the_server_leads_to_its_port() {
     rig.regain(&server);
     assert_eq!(rig.mac_port("lan0", mac(1)), Some(server));
 }
+
+#[test]
+fn the_mtu_of_a_member_is_in_its_row_and_in_its_record() {
+    let mut rig = Rig::new();
+    rig.network_on_uplink("network-add", "lan0", 100);
+    rig.adapter_add("net0", json!({"network": "lan0", "mac": mac(5).to_string()}));
+    assert_eq!(rig.learn("lan0", mac(9), &named("up0")), Learned::Added);
+    rig.change(json!({"change": "port-set", "port": "up0", "set": {"mtu": 1400}}));
+    assert_eq!(rig.mac_way("lan0", mac(9)).unwrap().mtu, 1400);
+    let up0 = rig.port_id(&named("up0"));
+    let members = &rig.publisher.networks[&name("lan0")].members;
+    assert_eq!(members[&up0].member.mtu, 1400);
+    let vm = json!({"mtu": 1300});
+    rig.change(json!({"change": "adapter-set", "guest": "vm1", "adapter": "net0", "wish": vm}));
+    assert_eq!(rig.mac_way("lan0", mac(5)).unwrap().mtu, 1300);
+}

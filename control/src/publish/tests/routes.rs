@@ -54,3 +54,18 @@ fn a_neighbor_follows_the_vm_that_it_is_behind() {
     rig.network_on_uplink("network-set", "lan0", 0);
     assert_eq!(rig.way("203.0.113.1").port, vm);
 }
+
+#[test]
+fn the_mtu_of_a_next_hop_is_that_of_the_port_it_leaves_by() {
+    let (mut rig, up0, _) = gateway_behind_a_vm();
+    let set = json!({"mtu": 1400});
+    rig.change(json!({"change": "adapter-set", "guest": "vm1", "adapter": "net0", "wish": set}));
+    assert_eq!(rig.way("203.0.113.1").mtu, 1400);
+    rig.change(json!({"change": "port-set", "port": "up0", "set": {"mtu": 9000}}));
+    assert_eq!(rig.way("203.0.113.1").mtu, 1400);
+    rig.told(|publisher| {
+        publisher.neighbor_down(up0, GATEWAY);
+        publisher.neighbor_up(up0, GATEWAY, mac(6))
+    });
+    assert_eq!(rig.way("203.0.113.1").mtu, 9000);
+}
