@@ -48,7 +48,7 @@ impl NetworkEntry {
         (before != mtu).then_some(entry.adjacency)
     }
 
-    fn record(&self) -> NetworkRecord {
+    pub(super) fn record(&self) -> NetworkRecord {
         let members: Box<[Member]> = self.members.values().map(|entry| entry.member).collect();
         let of_kind = |kind| members.iter().filter(move |member: &&Member| member.kind == kind);
         let is_untagged = matches!(self.network.uplink(), Some((_, None)));
@@ -86,11 +86,18 @@ impl<I: Io> Publisher<I> {
         self.wire_up(&network.name)
     }
 
-    /// A network changes: attachment, policies.
+    /// A network changes: attachment, policies. Where the attachment stays it stays on its wire, with
+    /// all that was learned there.
     ///
     /// # Errors
     /// As for [`Publisher::network_up`].
     pub fn network_change(&mut self, new: &Arc<Network>) -> Published {
+        let Some(entry) = self.networks.get_mut(&new.name) else { return Ok(()) };
+        if entry.network.attach == new.attach {
+            entry.network = new.clone();
+            self.dirty_networks.insert(new.name.clone());
+            return Ok(());
+        }
         self.wire_down(&new.name)?;
         if let Some(entry) = self.networks.get_mut(&new.name) {
             entry.network = new.clone();

@@ -90,3 +90,19 @@ fn the_mtu_of_a_member_is_in_its_row_and_in_its_record() {
     rig.change(json!({"change": "adapter-set", "guest": "vm1", "adapter": "net0", "wish": vm}));
     assert_eq!(rig.mac_way("lan0", mac(5)).unwrap().mtu, 1300);
 }
+
+#[test]
+fn a_change_of_policy_leaves_a_network_on_its_wire() {
+    let mut rig = Rig::new();
+    rig.network_on_uplink("network-add", "lan0", 100);
+    assert_eq!(rig.learn("lan0", mac(9), &named("up0")), Learned::Added);
+    let up0 = rig.port_id(&named("up0"));
+    let row = |rig: &Rig| rig.publisher.networks[&name("lan0")].members[&up0].adjacency;
+    let before = row(&rig);
+    let set = json!({"age-s": 60, "unknown-unicast": "drop"});
+    rig.change(json!({"change": "network-set", "network": "lan0", "set": set}));
+    assert_eq!(row(&rig), before);
+    assert_eq!(rig.mac_port("lan0", mac(9)), Some(named("up0")));
+    let record = rig.publisher.networks[&name("lan0")].record();
+    assert_eq!(record.unknown_unicast, dataplane::record::UnknownUnicast::Drop);
+}
