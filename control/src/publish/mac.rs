@@ -124,16 +124,16 @@ impl<I: Io> Publisher<I> {
         if !settings.learning || is_fixed || (on_wire && !to_wire) {
             return Learned::Refused;
         }
-        if current.is_none() {
-            if member.learned >= settings.max_macs_per_port {
+        // A MAC that moves to the member counts there as a new one does.
+        let is_new_here = entry.learned.get(&mac) != Some(&port);
+        if is_new_here && member.learned >= settings.max_macs_per_port {
+            return Learned::Refused;
+        }
+        if current.is_none() && entry.learned.len() >= settings.max_macs as usize {
+            let Some(victim) = self.oldest_of_fullest(&name, now_s) else {
                 return Learned::Refused;
-            }
-            if entry.learned.len() >= settings.max_macs as usize {
-                let Some(victim) = self.oldest_of_fullest(&name, now_s) else {
-                    return Learned::Refused;
-                };
-                self.forget(&name, victim);
-            }
+            };
+            self.forget(&name, victim);
         }
         if self.macs.insert(network, mac, adjacency, false).is_err() {
             return Learned::Refused;

@@ -106,3 +106,20 @@ fn a_change_of_policy_leaves_a_network_on_its_wire() {
     let record = rig.publisher.networks[&name("lan0")].record();
     assert_eq!(record.unknown_unicast, dataplane::record::UnknownUnicast::Drop);
 }
+
+#[test]
+fn a_member_has_no_more_than_its_share_of_macs_by_moves_either() {
+    let mut rig = Rig::new();
+    rig.network_on_uplink("network-add", "lan0", 100);
+    let open = json!({"network": "lan0", "filter": []});
+    rig.adapter_add("net0", open.clone());
+    rig.adapter_add("net1", open);
+    let set = json!({"max-macs-per-port": 1});
+    rig.change(json!({"change": "network-set", "network": "lan0", "set": set}));
+    let (a, b) = (adapter("vm1/net0"), adapter("vm1/net1"));
+    assert_eq!(rig.learn("lan0", mac(1), &a), Learned::Added);
+    assert_eq!(rig.learn("lan0", mac(2), &b), Learned::Added);
+    assert_eq!(rig.learn("lan0", mac(2), &a), Learned::Refused);
+    assert_eq!(rig.mac_port("lan0", mac(2)), Some(b));
+    assert_eq!(rig.learn("lan0", mac(1), &a), Learned::Added, "it is there already");
+}
