@@ -146,7 +146,7 @@ impl<I: Io> Publisher<I> {
     pub(super) fn glean_down(&mut self, port: PortId, net: Ipv4Net) {
         let Some(adjacency) = self.routes.gleans.get(&(port, net)).copied() else { return };
         // A connected prefix and a `dev` route may share the row.
-        let is_named = [Source::Connected, Source::Static].into_iter().any(|source| {
+        let is_named = [Source::Connected, Source::OnLink].into_iter().any(|source| {
             self.rib.entry(prefix(net), source).is_some_and(|entry| entry.adjacency == adjacency)
         });
         if !is_named {

@@ -19,10 +19,13 @@ pub enum Source {
     Connected,
     /// The operator's route.
     Static,
+    /// A neighbor that answered, or did not.
+    Neighbor,
+    /// The operator's route to an uplink's wire. Behind the neighbor: of a prefix of one address, what
+    /// is known of it says more than that it is to be asked for.
+    OnLink,
     /// An uplink's gateway.
     Default,
-    /// A neighbor that answered.
-    Neighbor,
 }
 
 /// One thing said of a prefix.

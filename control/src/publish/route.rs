@@ -13,6 +13,7 @@ use dataplane::table::{Adjacency, AdjacencyKind, AdjacencyWriter};
 use dataplane::wire::ethernet::MacAddr;
 use ipnet::{IpNet, Ipv4Net};
 use std::collections::{BTreeSet, HashMap};
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// State of the routing side of the publisher.
@@ -30,6 +31,8 @@ pub(super) struct Routes {
     pub(super) gleans: HashMap<(PortId, Ipv4Net), AdjacencyId>,
     /// The operator's routes by next hop, to be looked at again when it changes.
     pub(super) by_hop: HashMap<Ipv4Addr, BTreeSet<Ipv4Net>>,
+    /// The operator's routes by device, to be looked at again when it comes or goes.
+    by_dev: HashMap<Name, BTreeSet<Ipv4Net>>,
     /// What each of the operator's routes resolves to.
     pub(super) resolved: HashMap<Ipv4Net, Resolved>,
     /// The row towards the server, and its port.
@@ -43,6 +46,18 @@ pub(super) enum Resolved {
     Glean(PortId),
     Host,
     Nowhere,
+}
+
+impl Resolved {
+    /// As what such a route is said.
+    fn source(self) -> Source {
+        match self {
+            Resolved::Glean(_) => Source::OnLink,
+            Resolved::Guest | Resolved::Hop(..) | Resolved::Host | Resolved::Nowhere => {
+                Source::Static
+            }
+        }
+    }
 }
 
 pub(super) fn way(kind: AdjacencyKind, port: PortId) -> Adjacency {
@@ -68,6 +83,7 @@ impl Routes {
             hops: HashMap::new(),
             gleans: HashMap::new(),
             by_hop: HashMap::new(),
+            by_dev: HashMap::new(),
             resolved: HashMap::new(),
             host: None,
         })
@@ -110,6 +126,7 @@ impl<I: Io> Publisher<I> {
             self.workers.set_icmp_source(net.addr())?;
         }
         self.uplink_networks_up(&port.name)?;
+        self.dev_up(&port.name)?;
         self.rehop_all()?;
         self.finish()
     }
@@ -121,6 +138,7 @@ impl<I: Io> Publisher<I> {
     pub fn uplink_down(&mut self, port: &Port) -> Published {
         let Ok(id) = self.open_entry(&port.name).map(|entry| entry.id) else { return Ok(()) };
         self.uplink_networks_down(&port.name)?;
+        self.dev_down(&port.name)?;
         for gateway in ipv4_addresses(&port.gateways) {
             self.unsay((0, 0), Source::Default);
             self.hop_down(id, gateway);
@@ -155,6 +173,7 @@ impl<I: Io> Publisher<I> {
         let adjacency = self.adjacencies.add(row)?;
         self.routes.host = Some((id, adjacency));
         self.relocate()?;
+        self.dev_up(name)?;
         self.rehop_all()
     }
 
@@ -163,8 +182,11 @@ impl<I: Io> Publisher<I> {
     /// # Errors
     /// As for [`Publisher::uplink_up`].
     pub fn host_down(&mut self) -> Published {
-        let Some((_, adjacency)) = self.routes.host.take() else { return Ok(()) };
+        let Some((port, adjacency)) = self.routes.host.take() else { return Ok(()) };
         self.relocate()?;
+        if let Some(PortLabel::Named(name)) = self.label(port).cloned() {
+            self.dev_down(&name)?;
+        }
         self.rehop_all()?;
         self.adjacencies.retire(adjacency);
         Ok(())
@@ -181,27 +203,33 @@ impl<I: Io> Publisher<I> {
                 self.routes.by_hop.entry(*hop).or_default().insert(net);
                 self.resolve(*hop)?
             }
-            Via::Dev(name) => self.resolve_dev(name, net)?,
+            Via::Dev(name) => {
+                self.routes.by_dev.entry(name.clone()).or_default().insert(net);
+                self.resolve_dev(name, net)?
+            }
             Via::NextHop(IpAddr::V6(_)) => return Ok(()),
         };
-        self.routes.resolved.insert(net, resolved);
-        self.say(prefix(net), Source::Static, adjacency)
+        self.reroute(net, resolved, adjacency)?;
+        // What is on the wire now may be others' next hop.
+        if matches!(resolved, Resolved::Glean(_)) { self.rehop(net) } else { Ok(()) }
     }
 
     /// It goes.
     pub fn route_down(&mut self, route: &Route) {
         let IpNet::V4(net) = route.prefix else { return };
-        self.unsay(prefix(net), Source::Static);
-        if let Via::NextHop(IpAddr::V4(hop)) = &route.via
-            && let Some(nets) = self.routes.by_hop.get_mut(hop)
-        {
-            nets.remove(&net);
-            if nets.is_empty() {
-                self.routes.by_hop.remove(hop);
-            }
+        match &route.via {
+            Via::NextHop(IpAddr::V4(hop)) => disown(&mut self.routes.by_hop, hop, net),
+            Via::Dev(name) => disown(&mut self.routes.by_dev, name, net),
+            Via::NextHop(IpAddr::V6(_)) => {}
         }
         if let Some(resolved) = self.routes.resolved.remove(&net) {
+            self.unsay(prefix(net), resolved.source());
             self.unresolve(resolved, net);
+            if matches!(resolved, Resolved::Glean(_)) {
+                // Routes by what was on the wire through it. Without room for another row they go on
+                // as they are, by a row of their own.
+                let _ = self.rehop(net);
+            }
         }
     }
 
@@ -266,10 +294,39 @@ impl<I: Io> Publisher<I> {
             .unwrap_or_default();
         for net in nets {
             let (resolved, adjacency) = self.resolve(hop)?;
-            self.say(prefix(net), Source::Static, adjacency)?;
-            if let Some(before) = self.routes.resolved.insert(net, resolved) {
-                self.unresolve(before, net);
+            self.reroute(net, resolved, adjacency)?;
+        }
+        Ok(())
+    }
+
+    /// A port is there: the operator's routes to it lead somewhere.
+    fn dev_up(&mut self, name: &Name) -> Published {
+        for net in self.routes_to(name) {
+            let (resolved, adjacency) = self.resolve_dev(name, net)?;
+            self.reroute(net, resolved, adjacency)?;
+        }
+        Ok(())
+    }
+
+    /// It goes: they lead nowhere, before the rows that they named are given up.
+    fn dev_down(&mut self, name: &Name) -> Published {
+        let nowhere = self.routes.nowhere;
+        let nets = self.routes_to(name);
+        nets.into_iter().try_for_each(|net| self.reroute(net, Resolved::Nowhere, nowhere))
+    }
+
+    fn routes_to(&self, name: &Name) -> Vec<Ipv4Net> {
+        self.routes.by_dev.get(name).into_iter().flatten().copied().collect()
+    }
+
+    /// A route of the operator's leads elsewhere: said before what it led to is let go.
+    fn reroute(&mut self, net: Ipv4Net, to: Resolved, adjacency: AdjacencyId) -> Published {
+        self.say(prefix(net), to.source(), adjacency)?;
+        if let Some(before) = self.routes.resolved.insert(net, to) {
+            if before.source() != to.source() {
+                self.unsay(prefix(net), before.source());
             }
+            self.unresolve(before, net);
         }
         Ok(())
     }
@@ -329,6 +386,16 @@ impl<I: Io> Publisher<I> {
         match self.routes.host {
             Some((_, host)) if self.routes.server_addresses.contains(&address) => host,
             _ => self.routes.local,
+        }
+    }
+}
+
+/// Takes a route from the list of what it led by.
+fn disown<K: Hash + Eq>(lists: &mut HashMap<K, BTreeSet<Ipv4Net>>, by: &K, net: Ipv4Net) {
+    if let Some(nets) = lists.get_mut(by) {
+        nets.remove(&net);
+        if nets.is_empty() {
+            lists.remove(by);
         }
     }
 }

@@ -69,3 +69,77 @@ fn the_mtu_of_a_next_hop_is_that_of_the_port_it_leaves_by() {
     });
     assert_eq!(rig.way("203.0.113.1").mtu, 9000);
 }
+
+fn route_add(prefix: &str, via: Value) -> Value {
+    json!({"change": "route-add", "prefix": prefix, "via": via})
+}
+
+#[test]
+fn a_route_to_the_servers_port_survives_the_loss_of_it() {
+    let mut rig = Rig::new();
+    rig.change(json!({"change": "port-attach", "port": "host", "wish": {
+        "device": "net_tap1,iface=gw-host", "role": "host"}}));
+    rig.change(route_add("203.0.113.0/24", json!({"dev": "host"})));
+    let host = rig.port_id(&named("host"));
+    assert_eq!(rig.way("203.0.113.1").port, host);
+    rig.lose(&named("host"));
+    assert_eq!(rig.way("203.0.113.1").kind, AdjacencyKind::Prohibit);
+    // Whoever takes the row and the port's number.
+    rig.adapter_add("net0", json!({"mode": "host-routed", "addresses": ["198.51.100.9/32"]}));
+    assert_eq!(rig.way("203.0.113.1").kind, AdjacencyKind::Prohibit);
+    rig.regain(&named("host"));
+    assert_eq!(rig.way("203.0.113.1").port, rig.port_id(&named("host")));
+}
+
+#[test]
+fn a_route_to_the_wire_survives_the_loss_of_its_uplink() {
+    let mut rig = Rig::new();
+    rig.lose(&named("up0"));
+    rig.change(route_add("203.0.113.0/24", json!({"dev": "up0"})));
+    assert_eq!(rig.way("203.0.113.1").kind, AdjacencyKind::Prohibit);
+    for _ in 0..2 {
+        rig.regain(&named("up0"));
+        let way = rig.way("203.0.113.1");
+        assert_eq!((way.kind, way.port), (AdjacencyKind::Glean, rig.port_id(&named("up0"))));
+        rig.lose(&named("up0"));
+        assert_eq!(rig.way("203.0.113.1").kind, AdjacencyKind::Prohibit);
+    }
+    rig.change(json!({"change": "route-del", "prefix": "203.0.113.0/24"}));
+    rig.regain(&named("up0"));
+    assert_eq!(rig.way("203.0.113.1").kind, AdjacencyKind::Incomplete, "the default route's");
+}
+
+#[test]
+fn a_next_hop_is_where_the_longest_prefix_on_a_wire_is_in_whichever_order_they_come() {
+    let mut rig = Rig::new();
+    rig.change(json!({"change": "port-attach", "port": "up1", "wish": {
+        "device": "net_tap1,iface=up1", "role": "uplink"}}));
+    let (up0, up1) = (rig.port_id(&named("up0")), rig.port_id(&named("up1")));
+    rig.change(route_add("198.51.100.0/24", json!({"next-hop": "192.0.2.200"})));
+    assert_eq!(rig.way("198.51.100.1").port, up0);
+    rig.change(route_add("192.0.2.128/25", json!({"dev": "up1"})));
+    assert_eq!(rig.way("198.51.100.1").port, up1);
+    rig.lose(&named("up1"));
+    assert_eq!(rig.way("198.51.100.1").port, up0);
+    rig.regain(&named("up1"));
+    rig.change(json!({"change": "route-del", "prefix": "192.0.2.128/25"}));
+    assert_eq!(rig.way("198.51.100.1").port, up0);
+}
+
+#[test]
+fn a_route_to_one_address_on_the_wire_gives_way_to_what_is_known_of_it() {
+    let mut rig = Rig::new();
+    let (up0, ip) = (rig.port_id(&named("up0")), Ipv4Addr::new(203, 0, 113, 9));
+    rig.change(route_add("203.0.113.9/32", json!({"dev": "up0"})));
+    assert_eq!(rig.way("203.0.113.9").kind, AdjacencyKind::Glean);
+    rig.told(|publisher| publisher.neighbor_up(up0, ip, mac(9)));
+    let way = rig.way("203.0.113.9");
+    assert_eq!((way.kind, way.port, way.destination), (AdjacencyKind::Forward, up0, mac(9)));
+    rig.told(|publisher| publisher.neighbor_unreachable(up0, ip));
+    assert_eq!(rig.way("203.0.113.9").kind, AdjacencyKind::Unreachable);
+    rig.told(|publisher| {
+        publisher.neighbor_down(up0, ip);
+        Ok(())
+    });
+    assert_eq!(rig.way("203.0.113.9").kind, AdjacencyKind::Glean);
+}
