@@ -120,7 +120,8 @@ impl<I: Io> Publisher<I> {
         Ok(())
     }
 
-    /// The server's own port on a network, open already, joins it.
+    /// The server's own port on a network, open already, joins it; one that is there already joins
+    /// anew, as what it is now.
     ///
     /// # Errors
     /// As for [`Publisher::adapter_up`].
@@ -128,13 +129,14 @@ impl<I: Io> Publisher<I> {
         let label = PortLabel::Server(server.network.clone());
         let port = self.ports.get(&label).ok_or_else(|| PublishError::NoPort(label.to_string()))?;
         let (port, own_mac, mtu) = (port.id, port.own_mac, port.mtu);
-        let Some(network) = self.networks.get(&server.network).map(|entry| entry.network.id())
-        else {
-            return Ok(());
-        };
+        let Some(entry) = self.networks.get(&server.network) else { return Ok(()) };
+        let network = entry.network.id();
+        if entry.members.contains_key(&port) {
+            self.server_down(server)?;
+        }
         let adapter = self.take_adapter_id()?;
-        let way = bridge_way(port, adapter, mtu, 0);
-        let adjacency = self.adjacencies.add(way)?;
+        let added = self.adjacencies.add(bridge_way(port, adapter, mtu, 0));
+        let adjacency = added.inspect_err(|_| self.adapter_ids.release(adapter.0))?;
         let member = Member { port, adapter, vlan: 0, kind: MemberKind::Server, mtu };
         self.member_up(&server.network, member, server.mac, adjacency)?;
         self.finish()?;
@@ -237,6 +239,9 @@ impl<I: Io> Publisher<I> {
     fn wire_up(&mut self, name: &Name) -> Published {
         self.dirty_networks.insert(name.clone());
         let Some(entry) = self.networks.get(name) else { return Ok(()) };
+        if entry.uplink.is_some() {
+            return Ok(());
+        }
         let Some((uplink, vlan)) = entry.network.uplink() else { return Ok(()) };
         let uplink = uplink.clone();
         let Some(port) = self.ports.get(&PortLabel::Named(uplink.clone())) else { return Ok(()) };

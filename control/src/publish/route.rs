@@ -22,6 +22,8 @@ pub(super) struct Routes {
     local: AdjacencyId,
     /// What a route without a way leads to.
     nowhere: AdjacencyId,
+    /// Uplinks that have joined and not left.
+    uplinks: BTreeSet<PortId>,
     /// Addresses of ours, and by how many they are named.
     locals: HashMap<Ipv4Addr, usize>,
     /// Those of them that are an uplink's, and so the server's where it has a port.
@@ -78,6 +80,7 @@ impl Routes {
         Ok(Self {
             local: adjacencies.add(way(AdjacencyKind::Local, PortId::NONE))?,
             nowhere: adjacencies.add(way(AdjacencyKind::Prohibit, PortId::NONE))?,
+            uplinks: BTreeSet::new(),
             locals: HashMap::new(),
             server_addresses: BTreeSet::new(),
             hops: HashMap::new(),
@@ -103,12 +106,26 @@ impl Routes {
 }
 
 impl<I: Io> Publisher<I> {
-    /// An uplink, open already, joins: its addresses, connected prefixes, gateway and networks.
+    /// An uplink, open already, joins: its addresses, connected prefixes, gateway and networks. One
+    /// that is there already stays as it is.
     ///
     /// # Errors
-    /// A table is full or a worker does not answer.
+    /// A table is full or a worker does not answer; nothing of it stays then, so that it may be tried
+    /// again.
     pub fn uplink_up(&mut self, port: &Port) -> Published {
         let id = self.open_entry(&port.name)?.id;
+        if !self.routes.uplinks.insert(id) {
+            return Ok(());
+        }
+        let joined = self.uplink_join(port, id);
+        if joined.is_err() {
+            // The first error is the one to tell.
+            let _ = self.uplink_down(port);
+        }
+        joined
+    }
+
+    fn uplink_join(&mut self, port: &Port, id: PortId) -> Published {
         for net in addresses(port) {
             self.routes.server_addresses.insert(net.addr());
             self.local_up(net.addr())?;
@@ -137,6 +154,9 @@ impl<I: Io> Publisher<I> {
     /// A worker does not answer.
     pub fn uplink_down(&mut self, port: &Port) -> Published {
         let Ok(id) = self.open_entry(&port.name).map(|entry| entry.id) else { return Ok(()) };
+        if !self.routes.uplinks.remove(&id) {
+            return Ok(());
+        }
         self.uplink_networks_down(&port.name)?;
         self.dev_down(&port.name)?;
         for gateway in ipv4_addresses(&port.gateways) {
@@ -156,20 +176,27 @@ impl<I: Io> Publisher<I> {
         self.finish()
     }
 
-    /// The server's port, open already, joins: from now on it owns the uplinks' addresses.
+    /// The server's port, open already, joins: from now on it owns the uplinks' addresses. One that is
+    /// there already stays as it is.
     ///
     /// # Errors
-    /// As for [`Publisher::uplink_up`].
+    /// A table is full or a worker does not answer. What was done of it stays and is taken away by
+    /// [`Publisher::host_down`].
     pub fn host_up(&mut self, name: &Name) -> Published {
+        let id = self.open_entry(name)?.id;
+        match self.routes.host {
+            Some((port, _)) if port == id => return Ok(()),
+            Some(_) => self.host_down()?,
+            None => {}
+        }
         let entry = self.open_entry(name)?;
         let row = Adjacency {
             adapter: AdapterId::SERVER,
             destination: entry.peer_mac,
             source: entry.own_mac,
             mtu: entry.mtu,
-            ..way(AdjacencyKind::Forward, entry.id)
+            ..way(AdjacencyKind::Forward, id)
         };
-        let id = entry.id;
         let adjacency = self.adjacencies.add(row)?;
         self.routes.host = Some((id, adjacency));
         self.relocate()?;
@@ -180,7 +207,7 @@ impl<I: Io> Publisher<I> {
     /// The server's port leaves.
     ///
     /// # Errors
-    /// As for [`Publisher::uplink_up`].
+    /// A worker does not answer.
     pub fn host_down(&mut self) -> Published {
         let Some((port, adjacency)) = self.routes.host.take() else { return Ok(()) };
         self.relocate()?;
@@ -352,7 +379,7 @@ impl<I: Io> Publisher<I> {
         };
         let (id, role) = (entry.id, entry.role);
         match (role, self.routes.host) {
-            (Role::Uplink, _) => Ok((Resolved::Glean(id), self.glean(id, net)?)),
+            (Role::Uplink, _) if self.routes.uplinks.contains(&id) => Ok((Resolved::Glean(id), self.glean(id, net)?)),
             (Role::Host, Some((_, host))) => Ok((Resolved::Host, host)),
             _ => Ok((Resolved::Nowhere, self.routes.nowhere)),
         }
