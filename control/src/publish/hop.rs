@@ -45,7 +45,8 @@ impl<I: Io> Publisher<I> {
     pub fn neighbor_down(&mut self, port: PortId, ip: Ipv4Addr) {
         let known = self.routes.hops.get(&(port, ip)).copied();
         let Some(hop) = known.filter(|hop| hop.is_neighbor) else { return };
-        if hop.routes > 0 && self.hang(port, ip, AdjacencyKind::Incomplete, MacAddr::ZERO).is_err() {
+        if hop.routes > 0 && self.hang(port, ip, AdjacencyKind::Incomplete, MacAddr::ZERO).is_err()
+        {
             // No room for another row: this one goes back to the uplink in two steps, each of them a
             // way that leads there. Only its count stays at the adapter that it was behind.
             let own_mac = self.own_mac(port);
@@ -77,13 +78,7 @@ impl<I: Io> Publisher<I> {
 
     /// Its row becomes what is known of a next hop. What has a MAC leaves where that is; everything
     /// else by the uplink, where it is asked for.
-    fn hang(
-        &mut self,
-        port: PortId,
-        ip: Ipv4Addr,
-        kind: AdjacencyKind,
-        mac: MacAddr,
-    ) -> Published {
+    fn hang(&mut self, port: PortId, ip: Ipv4Addr, kind: AdjacencyKind, mac: MacAddr) -> Published {
         let hop = self.hop(port, ip)?;
         let (egress, adapter) = match kind {
             AdjacencyKind::Forward => self.behind(port, mac),
@@ -129,7 +124,11 @@ impl<I: Io> Publisher<I> {
         gleans.max_by_key(|(_, net)| net.prefix_len()).map(|(port, _)| *port)
     }
 
-    pub(super) fn glean(&mut self, port: PortId, net: Ipv4Net) -> Result<AdjacencyId, PublishError> {
+    pub(super) fn glean(
+        &mut self,
+        port: PortId,
+        net: Ipv4Net,
+    ) -> Result<AdjacencyId, PublishError> {
         if let Some(known) = self.routes.gleans.get(&(port, net)) {
             return Ok(*known);
         }
@@ -173,7 +172,11 @@ impl<I: Io> Publisher<I> {
         Ok(hop)
     }
 
-    pub(super) fn hop_up(&mut self, port: PortId, ip: Ipv4Addr) -> Result<AdjacencyId, PublishError> {
+    pub(super) fn hop_up(
+        &mut self,
+        port: PortId,
+        ip: Ipv4Addr,
+    ) -> Result<AdjacencyId, PublishError> {
         let hop = self.hop(port, ip)?;
         if let Some(hop) = self.routes.hops.get_mut(&(port, ip)) {
             hop.routes += 1;

@@ -115,8 +115,8 @@ impl<I: Io> Publisher<I> {
         let (adjacency, to_wire) = (member.adjacency, member.member.kind == MemberKind::Uplink);
         let current = self.macs.find(network, mac);
         // No move from a fixed entry, nor from the wire to a guest (duties.md, "MAC table").
-        let is_fixed = entry.fixed.contains_key(&mac)
-            || current.as_ref().is_some_and(|entry| entry.is_static);
+        let is_fixed =
+            entry.fixed.contains_key(&mac) || current.as_ref().is_some_and(|entry| entry.is_static);
         let on_wire = entry.learned.get(&mac).is_some_and(|at| {
             entry.members.get(at).is_some_and(|m| m.member.kind == MemberKind::Uplink)
         });

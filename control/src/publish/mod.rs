@@ -20,10 +20,10 @@ mod tests;
 mod workers;
 
 pub use adapter::port_label;
+pub use hop::Hop;
 pub use mac::{Learned, MacOwner};
 pub use port_queues::Assignment;
 pub use rib::{Entry, Prefix, Rib, Source};
-pub use hop::Hop;
 pub use workers::{Returned, WorkerEnd, WorkerSilent, Workers};
 
 use crate::api::view::PortLabel;

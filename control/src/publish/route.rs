@@ -379,7 +379,9 @@ impl<I: Io> Publisher<I> {
         };
         let (id, role) = (entry.id, entry.role);
         match (role, self.routes.host) {
-            (Role::Uplink, _) if self.routes.uplinks.contains(&id) => Ok((Resolved::Glean(id), self.glean(id, net)?)),
+            (Role::Uplink, _) if self.routes.uplinks.contains(&id) => {
+                Ok((Resolved::Glean(id), self.glean(id, net)?))
+            }
             (Role::Host, Some((_, host))) => Ok((Resolved::Host, host)),
             _ => Ok((Resolved::Nowhere, self.routes.nowhere)),
         }

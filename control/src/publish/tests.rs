@@ -49,22 +49,8 @@ impl Rig {
     /// An uplink with a gateway, and a VM without adapters.
     fn new() -> Rig {
         let fresh = FreshTables::new(1);
-        let punts = Arc::new(ArrayQueue::new(64));
-        let counters = Arc::new(Counters::new());
-        let pool = MemoryPool::new(64);
-        let path = Path::new(
-            fresh.tables.clone(),
-            counters.clone(),
-            pool,
-            punts.clone(),
-            Rates::default(),
-        );
-        // A reader of nothing of ours: every grace period is over at once, so that a row or number
-        // which is given up is the next to be taken.
-        let reader = Qsbr::new(1).register().unwrap();
-        let (worker, link) = Worker::new(path, reader, || 0).unwrap();
-        let workers = Workers::new(vec![WorkerEnd::new(1, link, counters, punts)]);
-        let publisher = Publisher::new(fresh, workers).unwrap();
+        let (worker, end) = worker(&fresh);
+        let publisher = Publisher::new(fresh, Workers::new(vec![end])).unwrap();
         let registry = Registry::new(Identity { seed: 7 });
         let mut rig = Rig { registry, publisher, worker };
         rig.changes(json!([
@@ -235,6 +221,19 @@ enum Noun {
     Adapter(Arc<Adapter>),
     Server(Arc<ServerPort>),
     Named(Arc<Port>),
+}
+
+/// A worker that runs only when it is told to.
+fn worker(fresh: &FreshTables) -> (Worker<MemoryIo>, WorkerEnd<MemoryIo>) {
+    let punts = Arc::new(ArrayQueue::new(64));
+    let counters = Arc::new(Counters::new());
+    let (tables, pool) = (fresh.tables.clone(), MemoryPool::new(64));
+    let path = Path::new(tables, counters.clone(), pool, punts.clone(), Rates::default());
+    // A reader of nothing of ours: every grace period is over at once, so that a row or number
+    // which is given up is the next to be taken.
+    let reader = Qsbr::new(1).register().unwrap();
+    let (worker, link) = Worker::new(path, reader, || 0).unwrap();
+    (worker, WorkerEnd::new(1, link, counters, punts))
 }
 
 /// What the appliance does for an effect, devices left out.

@@ -54,9 +54,7 @@ fn a_fixed_mac_follows_its_adapter() {
     rig.regain(&at);
     assert_eq!(rig.mac_port("lan0", mac(1)), Some(at.clone()));
     let moved = json!({"mac": mac(7).to_string()});
-    rig.change(
-        json!({"change": "adapter-set", "guest": "vm1", "adapter": "net0", "wish": moved}),
-    );
+    rig.change(json!({"change": "adapter-set", "guest": "vm1", "adapter": "net0", "wish": moved}));
     assert_eq!(rig.mac_port("lan0", mac(1)), Some(at));
 }
 

@@ -1,6 +1,7 @@
 //! Ports: what comes twice, what fails, and in which order workers are told.
 
 use super::*;
+use std::time::Duration;
 
 #[test]
 fn an_adapter_without_its_port_takes_no_number() {
@@ -49,4 +50,30 @@ fn what_is_up_already_may_come_again() {
     rig.lose(&named("up0"));
     assert!(rig.publisher.rib().best_match(0xc000_0201).is_none());
     assert!(rig.publisher.rib().best_match(0xcb00_7101).is_none(), "the default route");
+}
+
+#[test]
+fn the_owner_of_a_transmit_queue_has_it_before_the_others_hand_over() {
+    let fresh = FreshTables::new(3);
+    let (mut crew, ends): (Vec<_>, Vec<_>) = (0..3).map(|_| worker(&fresh)).unzip();
+    let waiting: Vec<_> = ends.iter().map(WorkerEnd::commands).collect();
+    let mut workers = Workers::new(ends);
+    let port = MemoryPort::new(4);
+    let assignment = Assignment { rx: vec![0], owner: 1 };
+    std::thread::scope(|scope| {
+        let opened = scope
+            .spawn(|| workers.open(PortId(0), vec![(0, port.rx())], vec![port.tx()], &assignment));
+        while waiting[1]() == 0 {
+            std::thread::yield_now();
+        }
+        // Long enough for one that does not wait to have told everyone.
+        std::thread::sleep(Duration::from_millis(50));
+        let told: Vec<usize> = waiting.iter().map(|count| count()).collect();
+        let is_early = told[0] + told[2] != 0;
+        crew[1].obey(0);
+        let opened = opened.join().unwrap();
+        assert!(!is_early, "told before the owner had its queue: {told:?}");
+        opened.unwrap();
+    });
+    assert_eq!((waiting[0](), waiting[1](), waiting[2]()), (2, 0, 1));
 }
