@@ -8,7 +8,7 @@ use super::device::{Opened, Wanted};
 use super::{Appliance, Failure};
 use crate::api::backend::{Refusal, RefusalKind};
 use crate::api::view::PortLabel;
-use crate::model::{Change, Mode, Name, PortRole};
+use crate::model::{Change, Mode, PortRole};
 use crate::publish::{self, PublishError, port_label};
 use crate::registry::{self, Adapter, Effect, Port, ServerPort};
 use ipnet::IpNet;
@@ -301,7 +301,6 @@ impl Appliance {
             self.cleared_adapters.insert(id, self.raw_adapter_counts(id));
         }
         self.claim_adapter(None, Some(adapter), true);
-        self.refresh_static_macs(adapter);
         self.configure_adapter(adapter)
     }
 
@@ -321,7 +320,6 @@ impl Appliance {
         }
         self.told(|p| p.adapter_change(new))?;
         self.claim_adapter(Some(old), Some(new), true);
-        self.refresh_static_macs(new);
         let is_guest_side_same = old.mode == new.mode
             && old.addresses == new.addresses
             && old.gateways == new.gateways
@@ -527,22 +525,6 @@ impl Appliance {
         match self.registry.host_port().cloned() {
             Some(host) => self.configure_named(&host),
             None => Ok(()),
-        }
-    }
-
-    /// The operator's MACs that point to an adapter follow it.
-    fn refresh_static_macs(&mut self, adapter: &Adapter) {
-        let network: Option<&Name> = adapter.network.as_ref();
-        let fixed: Vec<_> = self
-            .registry
-            .static_macs()
-            .filter(|fixed| Some(&fixed.network) == network)
-            .cloned()
-            .collect();
-        for fixed in fixed {
-            if let Err(error) = self.publisher.static_mac_up(&fixed) {
-                self.event(&error.to_string());
-            }
         }
     }
 }

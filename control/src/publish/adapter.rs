@@ -64,14 +64,17 @@ fn filters(adapter: &Adapter) -> Filters {
 }
 
 impl<I: Io> Publisher<I> {
-    /// An adapter whose port is open joins.
+    /// An adapter whose port is open joins; one that is there already changes.
     ///
     /// # Errors
     /// A table is full, the port is not open, or a worker does not answer. What was done of it stays
     /// and is taken away by [`Publisher::adapter_down`].
     pub fn adapter_up(&mut self, adapter: &Arc<Adapter>) -> Published {
+        if self.adapters.contains_key(&adapter.key()) {
+            return self.adapter_change(adapter);
+        }
         let id = self.take_adapter_id()?;
-        self.adapter_bind(adapter, id)
+        self.adapter_bind_or_release(adapter, id)
     }
 
     /// An adapter leaves; its port, if it is its own, stays open and closed to traffic.
@@ -96,7 +99,7 @@ impl<I: Io> Publisher<I> {
             None => self.adapter_up(new),
             Some(old) if is_in_place(&old, new) => self.adapter_amend(&old, new),
             Some(_) => match self.adapter_unbind(&new.key(), false)? {
-                Some(entry) => self.adapter_bind(new, entry.id),
+                Some(entry) => self.adapter_bind_or_release(new, entry.id),
                 None => self.adapter_up(new),
             },
         }
@@ -144,6 +147,17 @@ impl<I: Io> Publisher<I> {
     /// The number of an adapter.
     pub fn adapter_id(&self, key: &AdapterKey) -> Option<AdapterId> {
         self.adapters.get(key).map(|entry| entry.id)
+    }
+
+    /// Binds, or gives the number back where nothing came of it: [`Publisher::adapter_down`] would not
+    /// find it.
+    fn adapter_bind_or_release(&mut self, adapter: &Arc<Adapter>, id: AdapterId) -> Published {
+        let bound = self.adapter_bind(adapter, id);
+        if bound.is_err() && !self.adapters.contains_key(&adapter.key()) {
+            self.adapter_keys.remove(&id);
+            self.adapter_ids.release(id.0);
+        }
+        bound
     }
 
     fn adapter_bind(&mut self, adapter: &Arc<Adapter>, id: AdapterId) -> Published {

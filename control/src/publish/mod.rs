@@ -8,18 +8,22 @@
 //! It knows nothing of files, sockets, devices or time: queue handles are given to it open.
 
 mod adapter;
+mod hop;
 mod ids;
+mod mac;
 mod network;
 mod port_queues;
 mod rib;
 mod route;
+#[cfg(test)]
+mod tests;
 mod workers;
 
 pub use adapter::port_label;
-pub use network::{Learned, MacOwner};
+pub use hop::Hop;
+pub use mac::{Learned, MacOwner};
 pub use port_queues::Assignment;
 pub use rib::{Entry, Prefix, Rib, Source};
-pub use route::Hop;
 pub use workers::{Returned, WorkerEnd, WorkerSilent, Workers};
 
 use crate::api::view::PortLabel;
@@ -308,7 +312,9 @@ where
         self.workers.set_port(id, Some(entry.record()))?;
         self.set_adjacency_mtus(id, mtu);
         for (name, network) in &mut self.networks {
-            if network.set_member_mtu(id, mtu) {
+            // Its record bounds what is flooded, its row what its MACs get.
+            if let Some(adjacency) = network.set_member_mtu(id, mtu) {
+                self.adjacencies.set_mtu(adjacency, mtu);
                 self.dirty_networks.insert(name.clone());
             }
         }

@@ -1,13 +1,13 @@
-//! Virtual networks: their records, their members, their MACs (registered, the operator's, learned).
+//! Virtual networks: their records, their members and the wire. Their MACs are in `mac`.
 
 use super::{PublishError, Published, Publisher, Role};
 use crate::api::view::PortLabel;
 use crate::model::{self, MacTarget, Name};
-use crate::registry::{Network, ServerPort, StaticMac};
+use crate::registry::{Network, ServerPort};
 use dataplane::ids::{AdapterId, AdjacencyId, NetworkId, PortId};
 use dataplane::io::Io;
 use dataplane::record::{Attachment, Member, MemberKind, NetworkRecord, UnknownUnicast, Uplink};
-use dataplane::table::{Adjacency, AdjacencyKind, MacEntry};
+use dataplane::table::{Adjacency, AdjacencyKind};
 use dataplane::wire::ethernet::MacAddr;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -15,43 +15,25 @@ use std::sync::Arc;
 /// A published network.
 pub(super) struct NetworkEntry {
     pub(super) network: Arc<Network>,
-    members: BTreeMap<PortId, MemberEntry>,
+    pub(super) members: BTreeMap<PortId, MemberEntry>,
     /// The uplink's row, and its port and MAC.
-    uplink: Option<WireEntry>,
+    pub(super) uplink: Option<WireEntry>,
     /// Learned MACs and the member port each was seen on.
-    learned: HashMap<MacAddr, PortId>,
+    pub(super) learned: HashMap<MacAddr, PortId>,
+    /// MACs that the operator fixed, in the table only while their member is there.
+    pub(super) fixed: BTreeMap<MacAddr, MacTarget>,
 }
 
-struct MemberEntry {
-    member: Member,
-    adjacency: AdjacencyId,
-    learned: u32,
+pub(super) struct MemberEntry {
+    pub(super) member: Member,
+    pub(super) adjacency: AdjacencyId,
+    pub(super) learned: u32,
 }
 
-struct WireEntry {
+pub(super) struct WireEntry {
     port: PortId,
     own_mac: MacAddr,
     local: Option<AdjacencyId>,
-}
-
-/// What became of a report of a new source.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Learned {
-    /// It is in the table now.
-    Added,
-    /// The network does not learn, the entry is fixed, or the member has its share already.
-    Refused,
-}
-
-/// Whose a MAC is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct MacOwner {
-    /// Port that it is behind.
-    pub port: PortId,
-    /// Adapter, where it is one's.
-    pub adapter: AdapterId,
-    /// Registered or fixed by the operator, rather than learned.
-    pub is_static: bool,
 }
 
 impl NetworkEntry {
@@ -59,12 +41,14 @@ impl NetworkEntry {
         self.network.uplink().is_some_and(|(port, _)| port == uplink)
     }
 
-    pub(super) fn set_member_mtu(&mut self, port: PortId, mtu: u16) -> bool {
-        let found = self.members.get_mut(&port);
-        found.is_some_and(|entry| std::mem::replace(&mut entry.member.mtu, mtu) != mtu)
+    /// The row of the member on a port, where its MTU was another before.
+    pub(super) fn set_member_mtu(&mut self, port: PortId, mtu: u16) -> Option<AdjacencyId> {
+        let entry = self.members.get_mut(&port)?;
+        let before = std::mem::replace(&mut entry.member.mtu, mtu);
+        (before != mtu).then_some(entry.adjacency)
     }
 
-    fn record(&self) -> NetworkRecord {
+    pub(super) fn record(&self) -> NetworkRecord {
         let members: Box<[Member]> = self.members.values().map(|entry| entry.member).collect();
         let of_kind = |kind| members.iter().filter(move |member: &&Member| member.kind == kind);
         let is_untagged = matches!(self.network.uplink(), Some((_, None)));
@@ -95,17 +79,25 @@ impl<I: Io> Publisher<I> {
             members: BTreeMap::new(),
             uplink: None,
             learned: HashMap::new(),
+            fixed: BTreeMap::new(),
         };
         self.networks.insert(network.name.clone(), entry);
         self.network_names.insert(network.id(), network.name.clone());
         self.wire_up(&network.name)
     }
 
-    /// A network changes: attachment, policies.
+    /// A network changes: attachment, policies. Where the attachment stays it stays on its wire, with
+    /// all that was learned there.
     ///
     /// # Errors
     /// As for [`Publisher::network_up`].
     pub fn network_change(&mut self, new: &Arc<Network>) -> Published {
+        let Some(entry) = self.networks.get_mut(&new.name) else { return Ok(()) };
+        if entry.network.attach == new.attach {
+            entry.network = new.clone();
+            self.dirty_networks.insert(new.name.clone());
+            return Ok(());
+        }
         self.wire_down(&new.name)?;
         if let Some(entry) = self.networks.get_mut(&new.name) {
             entry.network = new.clone();
@@ -128,7 +120,8 @@ impl<I: Io> Publisher<I> {
         Ok(())
     }
 
-    /// The server's own port on a network, open already, joins it.
+    /// The server's own port on a network, open already, joins it; one that is there already joins
+    /// anew, as what it is now.
     ///
     /// # Errors
     /// As for [`Publisher::adapter_up`].
@@ -136,13 +129,14 @@ impl<I: Io> Publisher<I> {
         let label = PortLabel::Server(server.network.clone());
         let port = self.ports.get(&label).ok_or_else(|| PublishError::NoPort(label.to_string()))?;
         let (port, own_mac, mtu) = (port.id, port.own_mac, port.mtu);
-        let Some(network) = self.networks.get(&server.network).map(|entry| entry.network.id())
-        else {
-            return Ok(());
-        };
+        let Some(entry) = self.networks.get(&server.network) else { return Ok(()) };
+        let network = entry.network.id();
+        if entry.members.contains_key(&port) {
+            self.server_down(server)?;
+        }
         let adapter = self.take_adapter_id()?;
-        let way = bridge_way(port, adapter, mtu, 0);
-        let adjacency = self.adjacencies.add(way)?;
+        let added = self.adjacencies.add(bridge_way(port, adapter, mtu, 0));
+        let adjacency = added.inspect_err(|_| self.adapter_ids.release(adapter.0))?;
         let member = Member { port, adapter, vlan: 0, kind: MemberKind::Server, mtu };
         self.member_up(&server.network, member, server.mac, adjacency)?;
         self.finish()?;
@@ -165,134 +159,6 @@ impl<I: Io> Publisher<I> {
             self.adapter_ids.release(adapter.0);
         }
         self.attach(&label, own_mac, Attachment::Closed)
-    }
-
-    /// The operator fixes a MAC.
-    ///
-    /// # Errors
-    /// The table is full.
-    pub fn static_mac_up(&mut self, fixed: &StaticMac) -> Published {
-        let Some(entry) = self.networks.get(&fixed.network) else { return Ok(()) };
-        let port = match &fixed.to {
-            MacTarget::Adapter { guest, adapter } => {
-                let key =
-                    crate::registry::AdapterKey { guest: guest.clone(), adapter: adapter.clone() };
-                self.adapters.get(&key).map(|entry| entry.port)
-            }
-            MacTarget::Port(name) => {
-                let named = self.ports.get(&PortLabel::Named(name.clone()));
-                named.map(|port| port.id)
-            }
-        };
-        let adjacency = port.and_then(|port| entry.members.get(&port)).map(|m| m.adjacency);
-        if let Some(adjacency) = adjacency {
-            let id = entry.network.id();
-            self.forget(&fixed.network, fixed.mac);
-            self.macs.insert(id, fixed.mac, adjacency, true)?;
-        }
-        Ok(())
-    }
-
-    /// The operator lets go of a MAC.
-    pub fn static_mac_down(&mut self, fixed: &StaticMac) {
-        if let Some(entry) = self.networks.get(&fixed.network) {
-            self.macs.remove(entry.network.id(), fixed.mac);
-        }
-    }
-
-    /// A worker saw a source that the table does not have at that port.
-    pub fn learn(&mut self, network: NetworkId, mac: MacAddr, port: PortId, now_s: u32) -> Learned {
-        let Some(name) = self.network_names.get(&network).cloned() else { return Learned::Refused };
-        let Some(entry) = self.networks.get(&name) else { return Learned::Refused };
-        let Some(member) = entry.members.get(&port) else { return Learned::Refused };
-        let (adjacency, to_wire) = (member.adjacency, member.member.kind == MemberKind::Uplink);
-        let current = self.macs.find(network, mac);
-        // No move from a fixed entry, nor from the wire to a guest (duties.md, "MAC table").
-        let is_fixed = current.as_ref().is_some_and(|entry| entry.is_static);
-        let on_wire = entry.learned.get(&mac).is_some_and(|at| {
-            entry.members.get(at).is_some_and(|m| m.member.kind == MemberKind::Uplink)
-        });
-        let settings = &entry.network;
-        if !settings.learning || is_fixed || (on_wire && !to_wire) {
-            return Learned::Refused;
-        }
-        if current.is_none() {
-            if member.learned >= settings.max_macs_per_port {
-                return Learned::Refused;
-            }
-            if entry.learned.len() >= settings.max_macs as usize {
-                let Some(victim) = self.oldest_of_fullest(&name, now_s) else {
-                    return Learned::Refused;
-                };
-                self.forget(&name, victim);
-            }
-        }
-        if self.macs.insert(network, mac, adjacency, false).is_err() {
-            return Learned::Refused;
-        }
-        if let Some(hit) = self.macs.table().lookup(network, mac) {
-            self.macs.table().touch(hit.slot, now_s);
-        }
-        if let Some(entry) = self.networks.get_mut(&name) {
-            let before = entry.learned.insert(mac, port);
-            count_learned(entry, before, -1);
-            count_learned(entry, Some(port), 1);
-        }
-        Learned::Added
-    }
-
-    /// Forgets learned MACs that have been silent for their network's time.
-    pub fn age_macs(&mut self, now_s: u32) {
-        let mut silent = Vec::new();
-        for (name, entry) in &self.networks {
-            let id = entry.network.id();
-            let limit = entry.network.age_s;
-            let is_old =
-                |mac: &MacAddr| self.macs.age_s(id, *mac, now_s).is_none_or(|age_s| age_s > limit);
-            silent.extend(
-                entry.learned.keys().filter(|mac| is_old(mac)).map(|mac| (name.clone(), *mac)),
-            );
-        }
-        for (name, mac) in silent {
-            self.forget(&name, mac);
-        }
-    }
-
-    /// Forgets all learned MACs of a network.
-    pub fn mac_flush(&mut self, name: &Name) {
-        let macs: Vec<MacAddr> = self
-            .networks
-            .get(name)
-            .map(|n| n.learned.keys().copied().collect())
-            .unwrap_or_default();
-        for mac in macs {
-            self.forget(name, mac);
-        }
-    }
-
-    /// Where a network has a MAC.
-    pub fn mac_owner(&self, network: NetworkId, mac: MacAddr) -> Option<MacOwner> {
-        let entry = self.macs.find(network, mac)?;
-        let way = self.adjacencies.row(entry.adjacency)?;
-        Some(MacOwner { port: way.port, adapter: way.adapter, is_static: entry.is_static })
-    }
-
-    /// The MACs of a network.
-    pub fn macs(&self, network: NetworkId) -> impl Iterator<Item = (MacEntry, MacOwner)> {
-        self.macs.iter(network).filter_map(move |entry| {
-            let owner = self.mac_owner(network, entry.mac)?;
-            Some((entry, owner))
-        })
-    }
-
-    /// How long a learned MAC has been silent.
-    pub fn mac_age_s(&self, network: NetworkId, mac: MacAddr, now_s: u32) -> Option<u32> {
-        self.macs.age_s(network, mac, now_s)
-    }
-
-    /// How many MACs a network has learned.
-    pub fn learned_count(&self, name: &Name) -> usize {
-        self.networks.get(name).map_or(0, |entry| entry.learned.len())
     }
 
     /// The network of untagged frames of an uplink.
@@ -332,39 +198,54 @@ impl<I: Io> Publisher<I> {
         adjacency: AdjacencyId,
     ) -> Published {
         let Some(entry) = self.networks.get_mut(network) else { return Ok(()) };
-        let id = entry.network.id();
         // A member that is there already keeps what was learned behind it.
         let learned = entry.members.get(&member.port).map_or(0, |member| member.learned);
         entry.members.insert(member.port, MemberEntry { member, adjacency, learned });
-        self.forget(network, mac);
-        self.macs.insert(id, mac, adjacency, true)?;
         self.dirty_networks.insert(network.clone());
-        Ok(())
+        self.pin(network, mac, adjacency)?;
+        self.fixed_up(network, adjacency)?;
+        self.rehang_behind(network)
     }
 
     pub(super) fn member_down(&mut self, network: &Name, port: PortId, mac: MacAddr) -> Published {
         let Some(entry) = self.networks.get_mut(network) else { return Ok(()) };
         let id = entry.network.id();
-        entry.members.remove(&port);
+        let member = entry.members.remove(&port);
         let behind: Vec<MacAddr> =
             entry.learned.iter().filter(|(_, at)| **at == port).map(|(mac, _)| *mac).collect();
         for mac in behind {
             self.forget(network, mac);
         }
         self.macs.remove(id, mac);
+        if let Some(member) = member {
+            self.fixed_down(network, member.adjacency);
+        }
         self.dirty_networks.insert(network.clone());
         // Nobody may still be sending to a member whose row is about to be retired.
-        self.finish()
+        self.finish()?;
+        self.rehang_behind(network)
+    }
+
+    /// The neighbors of the uplink's link follow a network's members, where it is the untagged one.
+    fn rehang_behind(&mut self, network: &Name) -> Published {
+        let wire = self.networks.get(network).and_then(|entry| entry.uplink.as_ref());
+        match wire.filter(|wire| wire.local.is_some()).map(|wire| wire.port) {
+            Some(uplink) => self.rehang(uplink),
+            None => Ok(()),
+        }
     }
 
     /// Attaches a network to its uplink, if it has one and that is open.
     fn wire_up(&mut self, name: &Name) -> Published {
         self.dirty_networks.insert(name.clone());
         let Some(entry) = self.networks.get(name) else { return Ok(()) };
+        if entry.uplink.is_some() {
+            return Ok(());
+        }
         let Some((uplink, vlan)) = entry.network.uplink() else { return Ok(()) };
         let uplink = uplink.clone();
         let Some(port) = self.ports.get(&PortLabel::Named(uplink.clone())) else { return Ok(()) };
-        let (vlan, id, own_mac) = (vlan.unwrap_or(0), entry.network.id(), port.own_mac);
+        let (vlan, own_mac) = (vlan.unwrap_or(0), port.own_mac);
         let (port, mtu) = (port.id, port.mtu);
         let adjacency = self.adjacencies.add(bridge_way(port, AdapterId::NONE, mtu, vlan))?;
         let local = if vlan == 0 {
@@ -373,7 +254,7 @@ impl<I: Io> Publisher<I> {
                 ..bridge_way(PortId::NONE, AdapterId::NONE, mtu, 0)
             };
             let local = self.adjacencies.add(ours)?;
-            self.macs.insert(id, own_mac, local, true)?;
+            self.pin(name, own_mac, local)?;
             Some(local)
         } else {
             None
@@ -385,7 +266,8 @@ impl<I: Io> Publisher<I> {
             entry.uplink = Some(WireEntry { port, own_mac, local });
         }
         self.dirty_uplinks.insert(uplink);
-        Ok(())
+        self.fixed_up(name, adjacency)?;
+        self.rehang_behind(name)
     }
 
     fn wire_down(&mut self, name: &Name) -> Published {
@@ -402,29 +284,15 @@ impl<I: Io> Publisher<I> {
         if wire.local.is_some() {
             self.macs.remove(id, wire.own_mac);
         }
+        if let Some(member) = &member {
+            self.fixed_down(name, member.adjacency);
+        }
         self.dirty_uplinks.extend(uplink);
         self.finish()?;
         let rows = member.map(|member| member.adjacency).into_iter().chain(wire.local);
         rows.for_each(|row| self.adjacencies.retire(row));
-        Ok(())
-    }
-
-    fn forget(&mut self, name: &Name, mac: MacAddr) {
-        let Some(entry) = self.networks.get_mut(name) else { return };
-        if let Some(port) = entry.learned.remove(&mac) {
-            count_learned(entry, Some(port), -1);
-            let id = entry.network.id();
-            self.macs.remove(id, mac);
-        }
-    }
-
-    /// When a network is full: the oldest entry of the member with most.
-    fn oldest_of_fullest(&self, name: &Name, now_s: u32) -> Option<MacAddr> {
-        let entry = self.networks.get(name)?;
-        let (fullest, _) = entry.members.iter().max_by_key(|(_, member)| member.learned)?;
-        let id = entry.network.id();
-        let of_it = entry.learned.iter().filter(|(_, port)| *port == fullest);
-        of_it.map(|(mac, _)| *mac).max_by_key(|mac| self.macs.age_s(id, *mac, now_s))
+        // Without the network its members are no way to a neighbor of the uplink.
+        self.rehang(wire.port)
     }
 
     pub(super) fn send_network(&mut self, name: &Name) -> Published {
@@ -452,12 +320,6 @@ impl<I: Io> Publisher<I> {
         vlans.sort_unstable();
         let attachment = Attachment::Uplink(Uplink { untagged, vlans: vlans.into() });
         self.attach(&label, own_mac, attachment)
-    }
-}
-
-fn count_learned(entry: &mut NetworkEntry, port: Option<PortId>, by: i32) {
-    if let Some(member) = port.and_then(|port| entry.members.get_mut(&port)) {
-        member.learned = member.learned.saturating_add_signed(by);
     }
 }
 

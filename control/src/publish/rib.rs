@@ -19,10 +19,13 @@ pub enum Source {
     Connected,
     /// The operator's route.
     Static,
+    /// A neighbor that answered, or did not.
+    Neighbor,
+    /// The operator's route to an uplink's wire. Behind the neighbor: of a prefix of one address, what
+    /// is known of it says more than that it is to be asked for.
+    OnLink,
     /// An uplink's gateway.
     Default,
-    /// A neighbor that answered.
-    Neighbor,
 }
 
 /// One thing said of a prefix.
@@ -107,6 +110,13 @@ impl Rib {
         let from = after.map_or(Unbounded, Excluded);
         let range = self.entries.range((from, Unbounded));
         range.filter_map(|(prefix, entries)| Some((*prefix, *entries.first()?)))
+    }
+
+    /// Everything said, in force or not.
+    #[cfg(test)]
+    pub(super) fn said(&self) -> impl Iterator<Item = (Prefix, Entry)> {
+        let all = self.entries.iter();
+        all.flat_map(|(prefix, entries)| entries.iter().map(|entry| (*prefix, *entry)))
     }
 
     /// Gives back table memory whose grace period is over.

@@ -1,6 +1,7 @@
-//! Routes: our own addresses, connected prefixes, the operator's routes, next hops and neighbors.
+//! Routes: our own addresses, connected prefixes, the operator's routes. Next hops are in `hop`.
 
 use super::adapter::{ipv4_addresses, prefix};
+use super::hop::Hop;
 use super::rib::{Entry, Source};
 use super::{PortEntry, PublishError, Published, Publisher, Role};
 use crate::api::view::PortLabel;
@@ -12,18 +13,8 @@ use dataplane::table::{Adjacency, AdjacencyKind, AdjacencyWriter};
 use dataplane::wire::ethernet::MacAddr;
 use ipnet::{IpNet, Ipv4Net};
 use std::collections::{BTreeSet, HashMap};
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr};
-
-/// A next hop on an uplink's wire: one adjacency, however many routes lead there.
-#[derive(Clone, Copy, Debug)]
-pub struct Hop {
-    /// Its row.
-    pub adjacency: AdjacencyId,
-    /// Routes that name it.
-    pub routes: usize,
-    /// Whether its own /32 is in the RIB.
-    pub is_neighbor: bool,
-}
 
 /// State of the routing side of the publisher.
 pub(super) struct Routes {
@@ -31,23 +22,27 @@ pub(super) struct Routes {
     local: AdjacencyId,
     /// What a route without a way leads to.
     nowhere: AdjacencyId,
+    /// Uplinks that have joined and not left.
+    uplinks: BTreeSet<PortId>,
     /// Addresses of ours, and by how many they are named.
     locals: HashMap<Ipv4Addr, usize>,
     /// Those of them that are an uplink's, and so the server's where it has a port.
     server_addresses: BTreeSet<Ipv4Addr>,
-    hops: HashMap<(PortId, Ipv4Addr), Hop>,
+    pub(super) hops: HashMap<(PortId, Ipv4Addr), Hop>,
     /// On-link rows: connected prefixes and `dev` routes.
-    gleans: HashMap<(PortId, Ipv4Net), AdjacencyId>,
+    pub(super) gleans: HashMap<(PortId, Ipv4Net), AdjacencyId>,
     /// The operator's routes by next hop, to be looked at again when it changes.
-    by_hop: HashMap<Ipv4Addr, BTreeSet<Ipv4Net>>,
+    pub(super) by_hop: HashMap<Ipv4Addr, BTreeSet<Ipv4Net>>,
+    /// The operator's routes by device, to be looked at again when it comes or goes.
+    by_dev: HashMap<Name, BTreeSet<Ipv4Net>>,
     /// What each of the operator's routes resolves to.
-    resolved: HashMap<Ipv4Net, Resolved>,
+    pub(super) resolved: HashMap<Ipv4Net, Resolved>,
     /// The row towards the server, and its port.
     host: Option<(PortId, AdjacencyId)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Resolved {
+pub(super) enum Resolved {
     Guest,
     Hop(PortId, Ipv4Addr),
     Glean(PortId),
@@ -55,7 +50,19 @@ enum Resolved {
     Nowhere,
 }
 
-fn way(kind: AdjacencyKind, port: PortId) -> Adjacency {
+impl Resolved {
+    /// As what such a route is said.
+    fn source(self) -> Source {
+        match self {
+            Resolved::Glean(_) => Source::OnLink,
+            Resolved::Guest | Resolved::Hop(..) | Resolved::Host | Resolved::Nowhere => {
+                Source::Static
+            }
+        }
+    }
+}
+
+pub(super) fn way(kind: AdjacencyKind, port: PortId) -> Adjacency {
     Adjacency {
         kind,
         port,
@@ -73,20 +80,24 @@ impl Routes {
         Ok(Self {
             local: adjacencies.add(way(AdjacencyKind::Local, PortId::NONE))?,
             nowhere: adjacencies.add(way(AdjacencyKind::Prohibit, PortId::NONE))?,
+            uplinks: BTreeSet::new(),
             locals: HashMap::new(),
             server_addresses: BTreeSet::new(),
             hops: HashMap::new(),
             gleans: HashMap::new(),
             by_hop: HashMap::new(),
+            by_dev: HashMap::new(),
             resolved: HashMap::new(),
             host: None,
         })
     }
 
     pub(super) fn set_mtus(&self, adjacencies: &mut AdjacencyWriter, port: PortId, mtu: u16) {
-        let hops = self.hops.iter().filter(|((at, _), _)| *at == port);
-        for (_, hop) in hops {
-            adjacencies.set_mtu(hop.adjacency, mtu);
+        // By where they leave, which is not the uplink for what is behind a member of its network.
+        for hop in self.hops.values() {
+            if adjacencies.row(hop.adjacency).is_some_and(|row| row.port == port) {
+                adjacencies.set_mtu(hop.adjacency, mtu);
+            }
         }
         if let Some((_, host)) = self.host.filter(|(at, _)| *at == port) {
             adjacencies.set_mtu(host, mtu);
@@ -95,12 +106,26 @@ impl Routes {
 }
 
 impl<I: Io> Publisher<I> {
-    /// An uplink, open already, joins: its addresses, connected prefixes, gateway and networks.
+    /// An uplink, open already, joins: its addresses, connected prefixes, gateway and networks. One
+    /// that is there already stays as it is.
     ///
     /// # Errors
-    /// A table is full or a worker does not answer.
+    /// A table is full or a worker does not answer; nothing of it stays then, so that it may be tried
+    /// again.
     pub fn uplink_up(&mut self, port: &Port) -> Published {
         let id = self.open_entry(&port.name)?.id;
+        if !self.routes.uplinks.insert(id) {
+            return Ok(());
+        }
+        let joined = self.uplink_join(port, id);
+        if joined.is_err() {
+            // The first error is the one to tell.
+            let _ = self.uplink_down(port);
+        }
+        joined
+    }
+
+    fn uplink_join(&mut self, port: &Port, id: PortId) -> Published {
         for net in addresses(port) {
             self.routes.server_addresses.insert(net.addr());
             self.local_up(net.addr())?;
@@ -118,6 +143,7 @@ impl<I: Io> Publisher<I> {
             self.workers.set_icmp_source(net.addr())?;
         }
         self.uplink_networks_up(&port.name)?;
+        self.dev_up(&port.name)?;
         self.rehop_all()?;
         self.finish()
     }
@@ -128,7 +154,11 @@ impl<I: Io> Publisher<I> {
     /// A worker does not answer.
     pub fn uplink_down(&mut self, port: &Port) -> Published {
         let Ok(id) = self.open_entry(&port.name).map(|entry| entry.id) else { return Ok(()) };
+        if !self.routes.uplinks.remove(&id) {
+            return Ok(());
+        }
         self.uplink_networks_down(&port.name)?;
+        self.dev_down(&port.name)?;
         for gateway in ipv4_addresses(&port.gateways) {
             self.unsay((0, 0), Source::Default);
             self.hop_down(id, gateway);
@@ -146,33 +176,44 @@ impl<I: Io> Publisher<I> {
         self.finish()
     }
 
-    /// The server's port, open already, joins: from now on it owns the uplinks' addresses.
+    /// The server's port, open already, joins: from now on it owns the uplinks' addresses. One that is
+    /// there already stays as it is.
     ///
     /// # Errors
-    /// As for [`Publisher::uplink_up`].
+    /// A table is full or a worker does not answer. What was done of it stays and is taken away by
+    /// [`Publisher::host_down`].
     pub fn host_up(&mut self, name: &Name) -> Published {
+        let id = self.open_entry(name)?.id;
+        match self.routes.host {
+            Some((port, _)) if port == id => return Ok(()),
+            Some(_) => self.host_down()?,
+            None => {}
+        }
         let entry = self.open_entry(name)?;
         let row = Adjacency {
             adapter: AdapterId::SERVER,
             destination: entry.peer_mac,
             source: entry.own_mac,
             mtu: entry.mtu,
-            ..way(AdjacencyKind::Forward, entry.id)
+            ..way(AdjacencyKind::Forward, id)
         };
-        let id = entry.id;
         let adjacency = self.adjacencies.add(row)?;
         self.routes.host = Some((id, adjacency));
         self.relocate()?;
+        self.dev_up(name)?;
         self.rehop_all()
     }
 
     /// The server's port leaves.
     ///
     /// # Errors
-    /// As for [`Publisher::uplink_up`].
+    /// A worker does not answer.
     pub fn host_down(&mut self) -> Published {
-        let Some((_, adjacency)) = self.routes.host.take() else { return Ok(()) };
+        let Some((port, adjacency)) = self.routes.host.take() else { return Ok(()) };
         self.relocate()?;
+        if let Some(PortLabel::Named(name)) = self.label(port).cloned() {
+            self.dev_down(&name)?;
+        }
         self.rehop_all()?;
         self.adjacencies.retire(adjacency);
         Ok(())
@@ -189,92 +230,33 @@ impl<I: Io> Publisher<I> {
                 self.routes.by_hop.entry(*hop).or_default().insert(net);
                 self.resolve(*hop)?
             }
-            Via::Dev(name) => self.resolve_dev(name, net)?,
+            Via::Dev(name) => {
+                self.routes.by_dev.entry(name.clone()).or_default().insert(net);
+                self.resolve_dev(name, net)?
+            }
             Via::NextHop(IpAddr::V6(_)) => return Ok(()),
         };
-        self.routes.resolved.insert(net, resolved);
-        self.say(prefix(net), Source::Static, adjacency)
+        self.reroute(net, resolved, adjacency)?;
+        // What is on the wire now may be others' next hop.
+        if matches!(resolved, Resolved::Glean(_)) { self.rehop(net) } else { Ok(()) }
     }
 
     /// It goes.
     pub fn route_down(&mut self, route: &Route) {
         let IpNet::V4(net) = route.prefix else { return };
-        self.unsay(prefix(net), Source::Static);
-        if let Via::NextHop(IpAddr::V4(hop)) = &route.via
-            && let Some(nets) = self.routes.by_hop.get_mut(hop)
-        {
-            nets.remove(&net);
-            if nets.is_empty() {
-                self.routes.by_hop.remove(hop);
-            }
+        match &route.via {
+            Via::NextHop(IpAddr::V4(hop)) => disown(&mut self.routes.by_hop, hop, net),
+            Via::Dev(name) => disown(&mut self.routes.by_dev, name, net),
+            Via::NextHop(IpAddr::V6(_)) => {}
         }
         if let Some(resolved) = self.routes.resolved.remove(&net) {
+            self.unsay(prefix(net), resolved.source());
             self.unresolve(resolved, net);
-        }
-    }
-
-    /// A neighbor has answered, or the operator has fixed its MAC: it can be sent to from now on.
-    ///
-    /// # Errors
-    /// A table is full.
-    pub fn neighbor_up(&mut self, port: PortId, ip: Ipv4Addr, mac: MacAddr) -> Published {
-        let hop = self.hop(port, ip)?;
-        let (egress, adapter) = self.behind(port, mac);
-        let source = self.label(port).and_then(|l| self.ports.get(l)).map(|entry| entry.own_mac);
-        let row = self.adjacencies.row(hop.adjacency);
-        let is_same_way = row.is_some_and(|row| row.port == egress && row.adapter == adapter);
-        if is_same_way {
-            self.adjacencies.set_neighbor(hop.adjacency, AdjacencyKind::Forward, mac);
-        } else {
-            // It hangs on another port than we thought: a new row, whole, takes the old one's place.
-            let mtu = self.label(egress).and_then(|l| self.ports.get(l)).map(|entry| entry.mtu);
-            let row = Adjacency {
-                adapter,
-                destination: mac,
-                source: source.unwrap_or(MacAddr::ZERO),
-                mtu: mtu.unwrap_or(1500),
-                next_hop: ip.into(),
-                ..way(AdjacencyKind::Forward, egress)
-            };
-            let fresh = self.adjacencies.add(row)?;
-            self.replace_hop(port, ip, fresh)?;
-        }
-        let adjacency = self.hop(port, ip)?.adjacency;
-        self.say((ip.into(), 32), Source::Neighbor, adjacency)?;
-        if let Some(hop) = self.routes.hops.get_mut(&(port, ip)) {
-            hop.is_neighbor = true;
-        }
-        Ok(())
-    }
-
-    /// A neighbor is being asked for again: packets for it come to control.
-    pub fn neighbor_lost(&mut self, port: PortId, ip: Ipv4Addr) {
-        self.neighbor_set(port, ip, AdjacencyKind::Incomplete);
-    }
-
-    /// A neighbor does not answer: senders are told so.
-    ///
-    /// # Errors
-    /// A table is full.
-    pub fn neighbor_unreachable(&mut self, port: PortId, ip: Ipv4Addr) -> Published {
-        let hop = self.hop(port, ip)?;
-        self.say((ip.into(), 32), Source::Neighbor, hop.adjacency)?;
-        self.adjacencies.set_neighbor(hop.adjacency, AdjacencyKind::Unreachable, MacAddr::ZERO);
-        if let Some(hop) = self.routes.hops.get_mut(&(port, ip)) {
-            hop.is_neighbor = true;
-        }
-        Ok(())
-    }
-
-    /// A neighbor is forgotten.
-    pub fn neighbor_down(&mut self, port: PortId, ip: Ipv4Addr) {
-        let Some(hop) = self.routes.hops.get_mut(&(port, ip)) else { return };
-        if hop.is_neighbor {
-            hop.is_neighbor = false;
-            let adjacency = hop.adjacency;
-            self.adjacencies.set_neighbor(adjacency, AdjacencyKind::Incomplete, MacAddr::ZERO);
-            self.unsay((ip.into(), 32), Source::Neighbor);
-            self.hop_release(port, ip);
+            if matches!(resolved, Resolved::Glean(_)) {
+                // Routes by what was on the wire through it. Without room for another row they go on
+                // as they are, by a row of their own.
+                let _ = self.rehop(net);
+            }
         }
     }
 
@@ -339,10 +321,39 @@ impl<I: Io> Publisher<I> {
             .unwrap_or_default();
         for net in nets {
             let (resolved, adjacency) = self.resolve(hop)?;
-            self.say(prefix(net), Source::Static, adjacency)?;
-            if let Some(before) = self.routes.resolved.insert(net, resolved) {
-                self.unresolve(before, net);
+            self.reroute(net, resolved, adjacency)?;
+        }
+        Ok(())
+    }
+
+    /// A port is there: the operator's routes to it lead somewhere.
+    fn dev_up(&mut self, name: &Name) -> Published {
+        for net in self.routes_to(name) {
+            let (resolved, adjacency) = self.resolve_dev(name, net)?;
+            self.reroute(net, resolved, adjacency)?;
+        }
+        Ok(())
+    }
+
+    /// It goes: they lead nowhere, before the rows that they named are given up.
+    fn dev_down(&mut self, name: &Name) -> Published {
+        let nowhere = self.routes.nowhere;
+        let nets = self.routes_to(name);
+        nets.into_iter().try_for_each(|net| self.reroute(net, Resolved::Nowhere, nowhere))
+    }
+
+    fn routes_to(&self, name: &Name) -> Vec<Ipv4Net> {
+        self.routes.by_dev.get(name).into_iter().flatten().copied().collect()
+    }
+
+    /// A route of the operator's leads elsewhere: said before what it led to is let go.
+    fn reroute(&mut self, net: Ipv4Net, to: Resolved, adjacency: AdjacencyId) -> Published {
+        self.say(prefix(net), to.source(), adjacency)?;
+        if let Some(before) = self.routes.resolved.insert(net, to) {
+            if before.source() != to.source() {
+                self.unsay(prefix(net), before.source());
             }
+            self.unresolve(before, net);
         }
         Ok(())
     }
@@ -368,7 +379,9 @@ impl<I: Io> Publisher<I> {
         };
         let (id, role) = (entry.id, entry.role);
         match (role, self.routes.host) {
-            (Role::Uplink, _) => Ok((Resolved::Glean(id), self.glean(id, net)?)),
+            (Role::Uplink, _) if self.routes.uplinks.contains(&id) => {
+                Ok((Resolved::Glean(id), self.glean(id, net)?))
+            }
             (Role::Host, Some((_, host))) => Ok((Resolved::Host, host)),
             _ => Ok((Resolved::Nowhere, self.routes.nowhere)),
         }
@@ -382,126 +395,9 @@ impl<I: Io> Publisher<I> {
         }
     }
 
-    /// The uplink on whose wire an address is: by its connected prefixes and `dev` routes.
-    pub fn connected_port(&self, address: Ipv4Addr) -> Option<PortId> {
-        let gleans = self.routes.gleans.keys().filter(|(_, net)| net.contains(&address));
-        gleans.max_by_key(|(_, net)| net.prefix_len()).map(|(port, _)| *port)
-    }
-
     fn open_entry(&self, name: &Name) -> Result<&PortEntry, PublishError> {
         let label = PortLabel::Named(name.clone());
         self.ports.get(&label).ok_or_else(|| PublishError::NoPort(label.to_string()))
-    }
-
-    fn glean(&mut self, port: PortId, net: Ipv4Net) -> Result<AdjacencyId, PublishError> {
-        if let Some(known) = self.routes.gleans.get(&(port, net)) {
-            return Ok(*known);
-        }
-        // The broadcast address, so that the worker knows it without a record of its own.
-        let row = Adjacency {
-            next_hop: if net.prefix_len() < 31 { net.broadcast().into() } else { 0 },
-            ..way(AdjacencyKind::Glean, port)
-        };
-        let adjacency = self.adjacencies.add(row)?;
-        self.routes.gleans.insert((port, net), adjacency);
-        Ok(adjacency)
-    }
-
-    fn glean_down(&mut self, port: PortId, net: Ipv4Net) {
-        let Some(adjacency) = self.routes.gleans.get(&(port, net)).copied() else { return };
-        // A connected prefix and a `dev` route may share the row.
-        let is_named = [Source::Connected, Source::Static].into_iter().any(|source| {
-            self.rib.entry(prefix(net), source).is_some_and(|entry| entry.adjacency == adjacency)
-        });
-        if !is_named {
-            self.routes.gleans.remove(&(port, net));
-            self.adjacencies.retire(adjacency);
-        }
-    }
-
-    /// The next hop's row; made, unresolved, where it is not known yet.
-    fn hop(&mut self, port: PortId, ip: Ipv4Addr) -> Result<Hop, PublishError> {
-        if let Some(hop) = self.routes.hops.get(&(port, ip)) {
-            return Ok(*hop);
-        }
-        let entry = self.label(port).and_then(|label| self.ports.get(label));
-        let row = Adjacency {
-            source: entry.map_or(MacAddr::ZERO, |entry| entry.own_mac),
-            mtu: entry.map_or(1500, |entry| entry.mtu),
-            next_hop: ip.into(),
-            ..way(AdjacencyKind::Incomplete, port)
-        };
-        let adjacency = self.adjacencies.add(row)?;
-        let hop = Hop { adjacency, routes: 0, is_neighbor: false };
-        self.routes.hops.insert((port, ip), hop);
-        Ok(hop)
-    }
-
-    fn hop_up(&mut self, port: PortId, ip: Ipv4Addr) -> Result<AdjacencyId, PublishError> {
-        let hop = self.hop(port, ip)?;
-        if let Some(hop) = self.routes.hops.get_mut(&(port, ip)) {
-            hop.routes += 1;
-        }
-        Ok(hop.adjacency)
-    }
-
-    fn hop_down(&mut self, port: PortId, ip: Ipv4Addr) {
-        if let Some(hop) = self.routes.hops.get_mut(&(port, ip)) {
-            hop.routes = hop.routes.saturating_sub(1);
-        }
-        self.hop_release(port, ip);
-    }
-
-    fn hop_release(&mut self, port: PortId, ip: Ipv4Addr) {
-        let unused = |hop: &Hop| hop.routes == 0 && !hop.is_neighbor;
-        if let Some(hop) = self.routes.hops.get(&(port, ip)).copied().filter(unused) {
-            self.routes.hops.remove(&(port, ip));
-            self.adjacencies.retire(hop.adjacency);
-        }
-    }
-
-    /// Everything that leads to a next hop leads to its new row.
-    fn replace_hop(&mut self, port: PortId, ip: Ipv4Addr, fresh: AdjacencyId) -> Published {
-        let Some(hop) = self.routes.hops.get_mut(&(port, ip)) else { return Ok(()) };
-        let old = std::mem::replace(&mut hop.adjacency, fresh);
-        let default = self.rib.entry((0, 0), Source::Default);
-        if default.is_some_and(|entry| entry.adjacency == old) {
-            self.say((0, 0), Source::Default, fresh)?;
-        }
-        let here = Resolved::Hop(port, ip);
-        let nets: Vec<Ipv4Net> = self
-            .routes
-            .by_hop
-            .get(&ip)
-            .map(|nets| nets.iter().copied().collect())
-            .unwrap_or_default();
-        for net in nets {
-            if self.routes.resolved.get(&net) == Some(&here) {
-                self.say(prefix(net), Source::Static, fresh)?;
-            }
-        }
-        if self.rib.entry((ip.into(), 32), Source::Neighbor).is_some() {
-            self.say((ip.into(), 32), Source::Neighbor, fresh)?;
-        }
-        self.adjacencies.retire(old);
-        Ok(())
-    }
-
-    fn neighbor_set(&mut self, port: PortId, ip: Ipv4Addr, kind: AdjacencyKind) {
-        if let Some(hop) = self.routes.hops.get(&(port, ip)) {
-            self.adjacencies.set_neighbor(hop.adjacency, kind, MacAddr::ZERO);
-        }
-    }
-
-    /// Where a neighbor's MAC really is: a member of the uplink's untagged network is reached without
-    /// the wire.
-    fn behind(&self, uplink: PortId, mac: MacAddr) -> (PortId, AdapterId) {
-        let network = self.untagged_network(uplink);
-        let owner = network.and_then(|network| self.mac_owner(network, mac));
-        match owner {
-            Some(owner) if owner.port != PortId::NONE => (owner.port, owner.adapter),
-            _ => (uplink, AdapterId::NONE),
-        }
     }
 
     /// The server has come or gone: the addresses that are its change hands.
@@ -519,6 +415,16 @@ impl<I: Io> Publisher<I> {
         match self.routes.host {
             Some((_, host)) if self.routes.server_addresses.contains(&address) => host,
             _ => self.routes.local,
+        }
+    }
+}
+
+/// Takes a route from the list of what it led by.
+fn disown<K: Hash + Eq>(lists: &mut HashMap<K, BTreeSet<Ipv4Net>>, by: &K, net: Ipv4Net) {
+    if let Some(nets) = lists.get_mut(by) {
+        nets.remove(&net);
+        if nets.is_empty() {
+            lists.remove(by);
         }
     }
 }

@@ -85,6 +85,13 @@ impl<I: Io> WorkerEnd<I> {
         &self.link.stats
     }
 
+    /// Tells how many commands wait for the worker, whoever has the end by then.
+    #[cfg(test)]
+    pub(super) fn commands(&self) -> impl Fn() -> usize + Send + Sync + use<I> {
+        let commands = self.link.commands.clone();
+        move || commands.len()
+    }
+
     /// Sends one command; waits while the queue is full.
     fn command(&mut self, command: Command<I>) -> Result<(), WorkerSilent> {
         let deadline = Instant::now() + PATIENCE;
@@ -236,17 +243,24 @@ impl<I: Io> Workers<I> {
         tx: Vec<I::Tx>,
         assignment: &Assignment,
     ) -> Result<(), WorkerSilent> {
-        self.owners[port.index()] = Some(assignment.owner);
+        let owner = assignment.owner;
+        self.owners[port.index()] = Some(owner);
         let is_shared_out = tx.len() >= self.ends.len();
-        let ring = self.ends[assignment.owner].link.departures.clone();
+        let ring = self.ends[owner].link.departures.clone();
         let mut tx = tx.into_iter();
-        for (at, end) in self.ends.iter_mut().enumerate() {
-            let own = if is_shared_out || at == assignment.owner { tx.next() } else { None };
+        // The owner first: what the others hand over before it has its queue would find no way out.
+        let others = (0..self.ends.len()).filter(|at| *at != owner);
+        for at in std::iter::once(owner).chain(others) {
+            let own = if is_shared_out || at == owner { tx.next() } else { None };
             let route = match own {
                 Some(queue) => TxRoute::Own(queue),
                 None => TxRoute::Handoff(ring.clone()),
             };
+            let end = &mut self.ends[at];
             end.command(Command::SetTx { port, tx: Some(TxPort::new(route)) })?;
+            if at == owner && !is_shared_out {
+                end.settle()?;
+            }
         }
         for (number, handle) in rx {
             let end = &mut self.ends[assignment.rx_worker(number)];

@@ -98,8 +98,12 @@ impl Appliance {
             }
             Source::Connected => (dev(), RouteSource::Connected),
             Source::Default => (via(), RouteSource::Default),
+            // In force before a route of the operator's to the same address on the wire.
+            Source::Neighbor if self.registry.route(&prefix).is_some() => {
+                (dev(), RouteSource::Static)
+            }
             Source::Neighbor => (dev(), RouteSource::Connected),
-            Source::Static => {
+            Source::Static | Source::OnLink => {
                 let to = match self.registry.route(&prefix).map(|route| route.via) {
                     Some(Via::NextHop(hop)) => RouteTarget::Via(hop),
                     Some(Via::Dev(_)) | None => dev(),
