@@ -7,6 +7,7 @@
 mod arp;
 mod change;
 mod device;
+mod join;
 mod links;
 mod neighbors;
 mod show;
