@@ -2,11 +2,14 @@
 # drivers that it needs to run.
 #
 #   docker build -t guestway .
-#   docker run --privileged --network host -v /dev/hugepages:/dev/hugepages -v /run:/run \
+#   docker run --privileged --network host --pid host -v /dev/hugepages:/dev/hugepages \
+#       -v /run:/run:rslave -v /var/lib/guestway:/var/lib/guestway \
 #       -v /etc/guestway:/etc/guestway guestway
 #
-# It needs the rights of a program that creates interfaces in other namespaces and drives NICs; /run is
-# the host's for the API socket and for the guests' namespaces under /run/netns.
+# It needs the rights of a program that creates interfaces in other namespaces and drives NICs. /run is
+# the host's for the API socket and for the guests' namespaces under /run/netns: rslave, so that those
+# made later are seen too. /var/lib/guestway is what is registered, which must outlive the container.
+# --pid host is for ports that name their namespace by pid=N.
 
 FROM docker.io/library/rust:1.95-slim-bookworm AS build
 RUN apt-get update \

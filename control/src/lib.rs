@@ -5,6 +5,9 @@
 //! what was accepted; [`kernel`] sets up the kernel's end of taps; `appliance` is the loop that owns
 //! them all.
 
+// print! and its like panic when their reader goes away, and a panic ends the forwarding.
+#![cfg_attr(not(test), warn(clippy::print_stderr, clippy::print_stdout))]
+
 pub mod api;
 #[cfg(feature = "dpdk")]
 pub mod appliance;

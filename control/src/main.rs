@@ -1,14 +1,25 @@
 //! The guestway binary: `run`, `ctl`, `check`.
 
+#![warn(clippy::print_stderr, clippy::print_stdout)]
+
 use clap::Parser;
-use control::cli::args::{Args, Command};
+use control::cli::args::{self, Args, Command};
 use control::config;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match Args::parse().command {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) if error.use_stderr() => return fail(&args::in_one_line(&error)),
+        Err(asked) => {
+            // Help or the version; with standard output closed there is nobody left to tell.
+            let _ = asked.print();
+            return ExitCode::SUCCESS;
+        }
+    };
+    match args.command {
         Command::Run { config, interactive, apply, eal } => run(config, interactive, apply, eal),
         Command::Ctl { socket, json, words } => control::cli::run_ctl(&socket, json, &words),
         Command::Check { config } => check(&config),

@@ -5,6 +5,7 @@
 pub mod counters;
 #[cfg(feature = "dpdk")]
 pub mod dpdk;
+pub mod eal_args;
 pub mod frame;
 pub mod ids;
 pub mod io;

@@ -126,7 +126,13 @@ fn show(what: Show) -> Result<Answer, Refusal> {
             mbufs_free: 65_000,
         }),
         Show::Guests(guest) => Answer::Guests(known(guest, "ct1", guest_ct1())?),
-        Show::Networks(network) => Answer::Networks(known(network, "lan0", network_lan0())?),
+        Show::Networks(network) => match network {
+            Some(network) if network.as_str() == "inner" => {
+                let attach = NetworkAttach::HostOnly;
+                Answer::Networks(vec![view::Network { network, attach, ..network_lan0() }])
+            }
+            network => Answer::Networks(known(network, "lan0", network_lan0())?),
+        },
         Show::PortInfo(port) => Answer::PortInfo(known(port, "up0", port_up0())?),
         Show::PortStats(port) => Answer::PortStats(known(port, "up0", stats_up0())?),
         Show::PortXstats(port) => {
@@ -134,6 +140,9 @@ fn show(what: Show) -> Result<Answer, Refusal> {
             Answer::PortXstats(known(port, "up0", view::PortXstats { port: up0(), xstats })?)
         }
         Show::Routes { after, .. } => Answer::Routes(routes(after.is_some())),
+        Show::RouteTo(std::net::IpAddr::V6(ip)) => {
+            return Err(Refusal::new(RefusalKind::Invalid, format!("{ip} is not routed")));
+        }
         Show::RouteTo(ip) => Answer::RouteDecision(Box::new(view::RouteDecision {
             ip,
             route: routes(false).routes.pop(),
@@ -149,7 +158,6 @@ fn show(what: Show) -> Result<Answer, Refusal> {
             mac: Some("02:00:00:00:00:fe".parse().unwrap()),
             port: up0(),
             state: view::NeighborState::Reachable,
-            age_s: Some(3),
             held: 0,
         }]),
         Show::Macs(network) => {
@@ -250,7 +258,7 @@ fn network_lan0() -> view::Network {
 fn port_up0() -> view::PortInfo {
     view::PortInfo {
         port: "up0".parse().unwrap(),
-        id: 0,
+        id: Some(0),
         kind: view::PortKind::Uplink,
         device: "net_tap0,iface=up0".into(),
         driver: Some("net_tap".into()),

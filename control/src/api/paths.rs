@@ -98,15 +98,24 @@ fn documented() -> OpenApiRouter<Api> {
         .routes(routes!(forwarding::neighbor_flush))
 }
 
+/// Why any request may fail without a fault of the client's.
+const INTERNAL: &str = "A fault inside: a worker that is silent, or a request that got lost.";
+
 /// Gives every operation the failures that it can answer with.
 fn with_errors(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
     for (path, item) in &mut document.paths.paths {
         let reads = [&mut item.get];
         let writes = [&mut item.put, &mut item.post, &mut item.patch, &mut item.delete];
         for operation in reads.into_iter().flatten() {
-            add_errors(operation, &[("503", "Not now.")]);
+            add_errors(operation, &[("500", INTERNAL), ("503", "Not now.")]);
+            if operation.parameters.as_ref().is_some_and(|parameters| !parameters.is_empty()) {
+                add_errors(operation, &[("400", "A bad parameter.")]);
+            }
             if path.contains('{') {
-                add_errors(operation, &[("400", "A bad parameter."), ("404", "Not there.")]);
+                add_errors(operation, &[("404", "Not there.")]);
+            }
+            if path.starts_with("/v1/lookup/") {
+                add_errors(operation, &[("422", "An address that is not routed.")]);
             }
         }
         for operation in writes.into_iter().flatten() {
@@ -117,6 +126,7 @@ fn with_errors(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenA
                     ("404", "Something named is not there."),
                     ("409", "There already, in conflict with what is there, or at a limit."),
                     ("422", "A value that is not legal."),
+                    ("500", INTERNAL),
                     ("503", "Not now; nothing was changed unless the message says so."),
                 ],
             );

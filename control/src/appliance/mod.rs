@@ -28,11 +28,15 @@ use dataplane::dpdk::{DpdkIo, Eal, Pool};
 use dataplane::ids::{AdapterId, PortId};
 use device::Device;
 use std::collections::{BTreeMap, HashMap};
+use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+/// Requests answered before frames, timers and the wish to end are looked at again: clients that ask
+/// without a pause must not keep ARP waiting.
+const REQUESTS_PER_TURN: usize = 4;
 /// Frames taken from the workers before requests are looked at again.
 const PUNTS_PER_TURN: usize = 256;
 /// Longest sleep while nothing happens: what a first ARP answer may be late by.
@@ -92,7 +96,8 @@ impl Appliance {
     fn serve(&mut self, requests: &Requests) {
         while !self.should_end.load(Ordering::Relaxed) {
             let mut is_busy = false;
-            while let Some((request, responder)) = requests.try_next() {
+            for _ in 0..REQUESTS_PER_TURN {
+                let Some((request, responder)) = requests.try_next() else { break };
                 responder.answer(self.answer(request));
                 is_busy = true;
             }
@@ -173,6 +178,10 @@ impl Appliance {
             for adapter in on_it {
                 self.cleared_adapters.insert(adapter, self.raw_adapter_counts(adapter));
             }
+            let reset = self.devices.get_mut(&label).map(|device| device.port.reset_stats());
+            if let Some(Err(error)) = reset {
+                self.event(&format!("the device's own counters of port {label} stay: {error}"));
+            }
         }
         Ok(())
     }
@@ -227,8 +236,8 @@ impl Appliance {
     }
 
     /// Tells the operator what happened, on standard error, where a service's journal finds it.
-    #[allow(clippy::print_stderr, reason = "the log of a program in the foreground")]
     fn event(&self, text: &str) {
-        eprintln!("guestway: {text}");
+        // A reader that went away or a full disk must not end the forwarding.
+        let _ = writeln!(io::stderr(), "guestway: {text}");
     }
 }

@@ -1,5 +1,6 @@
 //! The arguments of the program.
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -50,9 +51,56 @@ pub enum Command {
     },
 }
 
+/// What is wrong with the arguments and what would be right, without the usage that clap adds.
+pub fn in_one_line(error: &clap::Error) -> String {
+    let text = match error.kind() {
+        // What clap has for it is the whole help.
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
+            "error: no subcommand is given: want run, ctl or check".to_owned()
+        }
+        _ => error.to_string(),
+    };
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut said = String::new();
+    for line in lines.take_while(|line| !line.starts_with("Usage:")) {
+        if line.starts_with("For more information") {
+            break;
+        }
+        match said.chars().last() {
+            None => {}
+            Some(':') => said.push(' '),
+            Some(_) => said.push_str("; "),
+        }
+        said.push_str(line);
+    }
+    format!("{said}; try: guestway --help")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_usage_error_is_one_line_with_what_would_be_right() {
+        for (line, wants) in [
+            ("guestway", &["no subcommand", "run, ctl or check"][..]),
+            ("guestway walk", &["unrecognized subcommand 'walk'"]),
+            ("guestway run", &["--config <FILE>"]),
+            ("guestway check --config", &["--config <FILE>"]),
+            ("guestway run --confg a.toml", &["'--confg'", "'--config'"]),
+        ] {
+            let error = Args::try_parse_from(line.split(' ')).unwrap_err();
+            assert!(error.use_stderr(), "{line}");
+            let said = in_one_line(&error);
+            assert!(!said.contains('\n') && said.ends_with("; try: guestway --help"), "{said}");
+            assert!(wants.iter().all(|want| said.contains(want)), "{line}: {said}");
+            assert!(!said.contains("Usage") && !said.starts_with("error"), "{said}");
+        }
+        for line in ["guestway --help", "guestway --version", "guestway help run"] {
+            assert!(!Args::try_parse_from(line.split(' ')).unwrap_err().use_stderr(), "{line}");
+        }
+    }
 
     fn ctl(line: &str) -> (PathBuf, bool, Vec<String>) {
         match Args::try_parse_from(line.split(' ')).unwrap().command {

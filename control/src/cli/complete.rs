@@ -21,7 +21,9 @@ pub(super) enum Candidates {
 
 /// What completes a line that ends at the cursor.
 pub(super) fn candidates(client: &Client, line: &str) -> Candidates {
-    let start = line.rfind(char::is_whitespace).map_or(0, |blank| blank + 1);
+    // A blank may be of several bytes: U+00A0 is one that keyboards make.
+    let blank = line.char_indices().rev().find(|(_, c)| c.is_whitespace());
+    let start = blank.map_or(0, |(at, c)| at + c.len_utf8());
     let (before, partial) = line.split_at(start);
     let Ok(before) = words::split(before) else { return Candidates::Words(start, vec![]) };
     let (expected, values) = grammar::expected_after(&before);

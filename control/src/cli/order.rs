@@ -31,6 +31,15 @@ pub(super) enum Order {
         /// Started, or stopped.
         started: bool,
     },
+    /// Another VLAN for a network; on which uplink, the running appliance tells.
+    NetworkVlan {
+        /// Network.
+        network: Name,
+        /// VLAN.
+        vlan: u16,
+        /// What else is set.
+        set: NetworkPatch,
+    },
     /// A static MAC; what the target is, the running appliance tells.
     MacAdd {
         /// Network.
@@ -157,7 +166,7 @@ fn port_started(values: &Values, started: bool) -> Made {
 }
 
 pub(super) fn port_mtu(values: &Values) -> Made {
-    let set = PortPatch { mtu: values.value("N")?, ..Default::default() };
+    let set = PortPatch { mtu: values.value("BYTES")?, ..Default::default() };
     change(Change::PortSet { port: values.named_port("PORT")?, set })
 }
 
@@ -276,13 +285,13 @@ pub(super) fn network_add(values: &Values) -> Made {
 pub(super) fn network_set(values: &Values) -> Made {
     let attach = match (values.has("host-only"), values.has("uplink"), values.has("vlan")) {
         (true, true, _) => return Err("host-only and uplink exclude each other".into()),
-        (_, false, true) => return Err("vlan goes with uplink PORT".into()),
+        (true, _, true) => return Err("host-only and vlan exclude each other".into()),
         (true, ..) => Some(NetworkAttach::HostOnly),
         (_, true, _) => Some(NetworkAttach::Uplink {
             port: values.named_port("uplink")?,
             vlan: values.value("vlan")?,
         }),
-        (false, false, false) => None,
+        (false, false, _) => None,
     };
     if values.only(&["NET"]) {
         return Err("nothing to set: want KEY VALUE, like uplink up0 or learning off".into());
@@ -299,7 +308,11 @@ pub(super) fn network_set(values: &Values) -> Made {
         max_macs_per_port: values.value("max-macs-per-port")?,
         age_s: values.value("age")?,
     };
-    change(Change::NetworkSet { network: values.need("NET")?, set })
+    let network = values.need("NET")?;
+    match values.value("vlan")? {
+        Some(vlan) if set.attach.is_none() => Ok(Order::NetworkVlan { network, vlan, set }),
+        _ => change(Change::NetworkSet { network, set }),
+    }
 }
 
 pub(super) fn network_del(values: &Values) -> Made {

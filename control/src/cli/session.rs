@@ -9,7 +9,7 @@ use super::render::{self, Rates};
 use super::words::{self, nearest};
 use crate::api::backend::{Refusal, RefusalKind};
 use crate::api::view;
-use crate::model::{Change, MacTarget, Name, PortPatch};
+use crate::model::{Change, MacTarget, Name, NetworkAttach, NetworkPatch, PortPatch};
 use hyper::body::Bytes;
 use ipnet::IpNet;
 use serde::Serialize;
@@ -110,6 +110,11 @@ impl<'a> Session<'a> {
                 let to = self.mac_target(&target)?;
                 self.change(&[Change::MacAdd { network, mac, to }])?;
             }
+            Order::NetworkVlan { network, vlan, set } => {
+                let attach = Some(self.attach_to_vlan(&network, vlan)?);
+                let set = NetworkPatch { attach, ..set };
+                self.change(&[Change::NetworkSet { network, set }])?;
+            }
             Order::LoadRoutes(file) => {
                 let loaded = load::routes(self.client, &file)?;
                 if !json {
@@ -185,6 +190,20 @@ impl<'a> Session<'a> {
         };
         let changes: Vec<Change> = ports.into_iter().filter_map(set).collect();
         self.change(&changes)
+    }
+
+    /// The VLAN on the uplink that the network is on.
+    fn attach_to_vlan(&self, network: &Name, vlan: u16) -> Result<NetworkAttach, Stop> {
+        let path = order::path(&[&"networks", network]);
+        match self.client.read::<view::Network>(&path, None)?.attach {
+            NetworkAttach::Uplink { port, .. } => {
+                Ok(NetworkAttach::Uplink { port, vlan: Some(vlan) })
+            }
+            NetworkAttach::HostOnly => Err(format!(
+                "network {network} is host-only and has no VLAN; give it an uplink: network set \
+                 {network} uplink PORT vlan {vlan}"
+            ))?,
+        }
     }
 
     /// What the target of a static MAC is: GUEST/ADAPTER, a port, `server`, or an adapter whose name

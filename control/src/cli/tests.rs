@@ -6,7 +6,7 @@ use super::session::{Flow, Session, Stop};
 use super::words::split;
 use crate::api::backend::{Action, Request};
 use crate::api::fake::Lab;
-use crate::model::{Change, MacTarget};
+use crate::model::{Change, MacTarget, NetworkAttach};
 use serde_json::Value;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -252,4 +252,27 @@ fn one_word_holds_a_whole_command_and_quit_ends() {
     assert_eq!(session.execute(&[]).unwrap(), Flow::Continue);
     assert_eq!(session.execute(&split("quit").unwrap()).unwrap(), Flow::Quit);
     assert_eq!(super::run_ctl(&lab.socket, true, &["show version".to_owned()]), ExitCode::SUCCESS);
+}
+
+#[test]
+fn a_blank_of_several_bytes_ends_a_word_at_the_prompt_too() {
+    let lab = Lab::start();
+    let client = Client::new(&lab.socket).unwrap();
+    let line = "show\u{a0}vers";
+    let found = candidates(&client, line);
+    assert_eq!(found, Candidates::Words(line.len() - 4, vec!["version".to_owned()]));
+    assert!(matches!(candidates(&client, "guest\u{3000}"), Candidates::Words(8, _)));
+}
+
+#[test]
+fn a_vlan_alone_is_set_on_the_uplink_that_the_network_has() {
+    let lab = Lab::start();
+    run(&lab, "network set lan0 vlan 5 learning off").unwrap();
+    let changes = lab.fake.take_changes();
+    let [Change::NetworkSet { set, .. }] = &changes[..] else { panic!("{changes:?}") };
+    let attach = NetworkAttach::Uplink { port: "up0".parse().unwrap(), vlan: Some(5) };
+    assert_eq!((&set.attach, set.learning), (&Some(attach), Some(false)));
+    let refused = run(&lab, "network set inner vlan 5").unwrap_err();
+    assert!(refused.contains("host-only and has no VLAN") && !refused.contains('\n'), "{refused}");
+    assert!(run(&lab, "network set lan9 vlan 5").unwrap_err().contains("no lan9"));
 }

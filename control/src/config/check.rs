@@ -1,38 +1,50 @@
 //! The file's changes, tried on an empty registry: duplicates, dangling names, what doesn't go together.
+//!
+//! Each change is tried until it is taken: what it is refused for is noted and taken out, or replaced by
+//! a value of our own that nobody else has, so that one error doesn't hide the next. What is registered
+//! in this way is doubtful, and so is what couldn't be read: a refusal that may only follow from
+//! something doubtful is not noted (see `blame`).
 
 use super::Appliance;
+use super::blame;
 use super::recover::Recovered;
 use super::sections::Entry;
-use crate::model::{Change, Name, PortWish};
-use crate::registry::{Holder, Identity, Missing, Refusal, RefusalKind, Registry};
+use crate::model::{Change, GuestKind, Name, NetworkAttach, PortRole, PortWish};
+use crate::registry::{Holder, Identity, Missing, Refusal, RefusalKind, Registry, VLAN_ID};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Most errors that are sought in one table: each costs another try.
-const TRIES: usize = 8;
 
 /// What the tables said so far.
 struct Trial<'e, 'a> {
     registry: Registry,
     /// Where each thing was registered.
     places: BTreeMap<Missing, &'e Entry<'a>>,
-    /// Things that are in the file but could not be registered: that they are missing is no news.
+    /// Things that could not be registered as the file has them, or not at all.
     doubtful: BTreeSet<Missing>,
+    /// Guests of a kind that is anybody's guess, and with it their adapters' mode.
+    of_no_kind: BTreeSet<Name>,
     /// Lines of the file could not be read: anything may be missing because of that.
     is_partial: bool,
+    /// Numbers the devices that stand in for others.
+    placeholders: usize,
 }
 
 /// Notes what the registry refuses.
 pub(super) fn check(entries: &[Entry<'_>], appliance: &Appliance, recovered: &Recovered) {
     let mut registry = Registry::new(Identity { seed: 0 });
     registry.set_worker_cores(appliance.workers.clone());
-    let is_partial = !recovered.dropped.is_empty();
-    let (places, doubtful) = (BTreeMap::new(), BTreeSet::new());
-    let mut trial = Trial { registry, places, doubtful, is_partial };
+    let mut trial = Trial {
+        registry,
+        places: BTreeMap::new(),
+        doubtful: BTreeSet::new(),
+        of_no_kind: BTreeSet::new(),
+        is_partial: !recovered.dropped.is_empty(),
+        placeholders: 0,
+    };
     for entry in entries {
         match &entry.change {
             Ok(change) => trial.add(change, entry),
-            Err(name) => trial.doubt_table(entry, name),
+            Err(name) => trial.add_unread(entry, name),
         }
     }
 }
@@ -54,51 +66,64 @@ impl<'e, 'a> Trial<'e, 'a> {
     /// that what else is wrong with it is found too.
     fn add(&mut self, change: &Change, entry: &'e Entry<'a>) {
         let thing = subject(change);
-        let guest = match change {
-            Change::AdapterAdd { guest, .. } => Some(Missing::Guest(guest.clone())),
-            _ => None,
-        };
-        if guest.is_some_and(|guest| self.doubtful.contains(&guest)) {
-            // It has no guest to be tried on; what it could collide with is not known.
-            self.doubtful.extend(thing);
-            return;
-        }
+        let was_wrong = entry.section.is_wrong();
         let mut attempt = change.clone();
-        for _ in 0..TRIES {
+        if let Change::AdapterAdd { guest, wish, .. } = change
+            && wish.mode.is_none()
+            && (self.is_partial || self.of_no_kind.contains(guest))
+        {
+            entry.section.doubt("mode");
+        }
+        if self.is_partial {
+            // Its line may be among those that could not be read.
+            entry.section.doubt("addresses");
+        }
+        let port = port_key(change);
+        if !entry.section.has(port) || entry.section.is_doubtful(port) {
+            self.replace_port(&mut attempt);
+        }
+        let mut is_refused = false;
+        loop {
             let Err(refusal) = self.registry.apply(std::slice::from_ref(&attempt)) else {
                 self.registry.settle();
-                self.places.extend(thing.map(|thing| (thing, entry)));
-                return;
+                if let Some(thing) = &thing {
+                    self.places.insert(thing.clone(), entry);
+                }
+                break;
             };
+            is_refused = true;
             self.note(&refusal, entry, change);
+            // Each round takes something out, so there is a last one.
             if !self.relax(&mut attempt, &refusal, entry) {
                 break;
             }
+            entry.section.doubt(refusal.field);
         }
-        let known = thing.as_ref().is_some_and(|thing| self.places.contains_key(thing));
-        if !known || matches!(change, Change::GuestAdd { .. }) {
+        if let (true, Change::GuestAdd { guest, .. }) = (is_refused, change) {
+            // A second guest of a name: which of the two an adapter is meant for is not known.
+            self.of_no_kind.insert(guest.clone());
+        }
+        if is_refused || was_wrong {
             self.doubtful.extend(thing);
         }
     }
 
-    /// What a table that can't be read would have registered.
-    fn doubt_table(&mut self, entry: &Entry<'_>, name: &Name) {
-        let path = entry.section.path();
-        let thing = match path.split(['[', '.']).next().unwrap_or_default() {
-            "network" => Missing::Network(name.clone()),
-            "guest" if path.contains("].adapter") => {
-                let guest = path.split(['[', ']']).nth(1).and_then(|guest| guest.parse().ok());
-                let Some(guest) = guest else { return };
-                Missing::Adapter(guest, name.clone())
-            }
-            "guest" => Missing::Guest(name.clone()),
-            "class" => return,
-            _ => Missing::Port(name.clone()),
-        };
-        self.doubtful.insert(thing);
+    /// What a table that can't be read would have registered. A guest of an unknown kind is taken for a
+    /// container, for its adapters' sake.
+    fn add_unread(&mut self, entry: &'e Entry<'a>, name: &Name) {
+        if entry.section.path().starts_with("guest") {
+            self.of_no_kind.insert(name.clone());
+            self.add(&Change::GuestAdd { guest: name.clone(), kind: GuestKind::Container }, entry);
+            self.doubtful.insert(Missing::Guest(name.clone()));
+        }
     }
 
     fn note(&self, refusal: &Refusal, entry: &Entry<'_>, change: &Change) {
+        let rests_on_doubt =
+            blame::named_by(change).iter().any(|name| self.doubtful.contains(name));
+        if blame::is_consequence(refusal, change, &entry.section, rests_on_doubt) {
+            return;
+        }
         if let Some(missing) = &refusal.missing
             && (self.is_partial || self.doubtful.contains(missing))
         {
@@ -139,11 +164,15 @@ impl<'e, 'a> Trial<'e, 'a> {
         if refusal.field == "addresses" {
             return self.relax_addresses(change, refusal, entry);
         }
+        if refusal.field == port_key(change) {
+            return refusal.kind != RefusalKind::Limit && self.replace_port(change);
+        }
         match change {
             Change::AdapterAdd { wish, .. } => match refusal.field {
                 "mac" => wish.mac.take().is_some(),
                 "host_mac" => wish.host_mac.take().is_some(),
                 "gateway" => wish.gateway.take().is_some(),
+                "mode" => wish.mode.take().is_some(),
                 "mtu" => wish.mtu.take().is_some(),
                 "rate" => wish.rate.take().is_some(),
                 "network" => wish.network.take().is_some(),
@@ -156,26 +185,66 @@ impl<'e, 'a> Trial<'e, 'a> {
                 "queues" => wish.queues.take().is_some(),
                 "workers" => wish.workers.take().is_some(),
                 "netns" => wish.netns.take().is_some(),
+                // A second host port; a shared one is subject to the same rules.
+                "role" => std::mem::replace(&mut wish.role, PortRole::Shared) == PortRole::Host,
+                _ => false,
+            },
+            Change::NetworkAdd { attach, .. } => match (refusal.field, &attach) {
+                ("vlan", NetworkAttach::Uplink { port, vlan }) => {
+                    let is_free = |id: &u16| self.registry.network_on(port, Some(*id)).is_none();
+                    let free = VLAN_ID.rev().find(is_free).filter(|free| Some(*free) != *vlan);
+                    let port = port.clone();
+                    free.map(|id| *attach = NetworkAttach::Uplink { port, vlan: Some(id) })
+                        .is_some()
+                }
+                ("uplink", NetworkAttach::Uplink { .. }) => {
+                    *attach = NetworkAttach::HostOnly;
+                    true
+                }
                 _ => false,
             },
             Change::NetworkServer { server: Some(server), .. } if refusal.field == "mac" => {
                 server.mac.take().is_some()
             }
             Change::NetworkSet { set, .. } => match refusal.field {
-                "max_macs" => set.max_macs.take().is_some(),
-                "max_macs_per_port" => set.max_macs_per_port.take().is_some(),
-                "age_s" => set.age_s.take().is_some(),
+                "uplink" | "vlan" => set.attach.take().is_some(),
                 _ => false,
             },
             _ => false,
         }
     }
 
+    /// Puts a port that nobody else can have in the place of one that is refused; false where that was
+    /// done before.
+    fn replace_port(&mut self, change: &mut Change) -> bool {
+        // A name that the kernel allows and nobody gives.
+        const MARK: &str = "~";
+        self.placeholders += 1;
+        let number = self.placeholders;
+        let (spec, stand_in) = match change {
+            Change::AdapterAdd { wish, .. } => {
+                (wish.port.get_or_insert_default(), format!("tap,iface={MARK}{number}"))
+            }
+            Change::NetworkServer { server: Some(server), .. } => {
+                (&mut server.port, format!("tap,iface={MARK}{number}"))
+            }
+            Change::PortAttach { wish, .. } => {
+                (&mut wish.device, format!("net_tap.{number},iface={MARK}{number}"))
+            }
+            _ => return false,
+        };
+        if spec.contains(&format!("iface={MARK}")) {
+            return false;
+        }
+        *spec = stand_in;
+        true
+    }
+
     /// Keeps the addresses that can be, and notes each other one. The first of them has been noted.
     fn relax_addresses(&mut self, change: &mut Change, said: &Refusal, entry: &Entry<'_>) -> bool {
         let Some(all) = addresses(change).map(std::mem::take) else { return false };
         let mut good = Vec::new();
-        let mut bad = 0;
+        let given = all.len();
         for net in all {
             let mut attempt = change.clone();
             let Some(list) = addresses(&mut attempt) else { return false };
@@ -186,8 +255,8 @@ impl<'e, 'a> Trial<'e, 'a> {
                     good.push(net);
                 }
                 Err(refusal) if refusal.field == "addresses" => {
-                    bad += 1;
-                    if refusal.message != said.message && bad < TRIES {
+                    // One over the limit has been told of with the whole.
+                    if refusal.message != said.message && refusal.kind != RefusalKind::Limit {
                         self.note(&refusal, entry, change);
                     }
                 }
@@ -195,8 +264,18 @@ impl<'e, 'a> Trial<'e, 'a> {
             }
         }
         let Some(list) = addresses(change) else { return false };
+        let is_less = good.len() < given;
         *list = good;
-        bad > 0
+        is_less
+    }
+}
+
+/// The key of the port that a change is given, where it is.
+fn port_key(change: &Change) -> &'static str {
+    match change {
+        Change::PortAttach { .. } => "device",
+        Change::AdapterAdd { .. } | Change::NetworkServer { .. } => "port",
+        _ => "",
     }
 }
 

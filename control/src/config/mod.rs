@@ -5,6 +5,7 @@
 //! table, and the registry, which is asked to apply each change to an empty state, so that a duplicate
 //! or a dangling name in the file is refused in the words that the operator would see live.
 
+mod blame;
 mod check;
 mod diff;
 mod error;
@@ -25,6 +26,7 @@ pub use render::render;
 
 use crate::model::{Change, Name, PortWish};
 use crate::snapshot::checksum;
+use dataplane::eal_args;
 use error::{Errors, Lines};
 use section::Source;
 use std::cell::RefCell;
@@ -36,9 +38,6 @@ use toml::de::DeTable;
 
 /// Largest file that is read, bytes: some 50,000 guests.
 const FILE_MAX: u64 = 16 << 20;
-
-/// EAL arguments that are ours to give: cores come from `workers` and `control_core`.
-const OUR_EAL_ARGS: [&str; 5] = ["-l", "-c", "--lcores", "--main-lcore", "--master-lcore"];
 
 /// What a configuration file says.
 #[derive(Clone, PartialEq, Debug)]
@@ -143,24 +142,21 @@ pub fn parse(file: &Path, text: &str) -> Result<Config, Vec<ConfigError>> {
     Ok(Config { file: file.to_owned(), appliance, ports, initial })
 }
 
+/// What is wrong with the operator's EAL arguments: a line for each that is the appliance's own to give.
+pub fn eal_faults(args: &[String]) -> Vec<String> {
+    let fault = |arg: &String| {
+        let why = eal_args::check(arg).err()?;
+        Some(format!("EAL argument {arg:?} is refused: {why}"))
+    };
+    args.iter().filter_map(fault).collect()
+}
+
 /// Refuses EAL arguments that are the appliance's own to give.
 ///
 /// # Errors
-/// Says which, and what to use in its place.
+/// The first of [`eal_faults`].
 pub fn check_eal_args(args: &[String]) -> Result<(), String> {
-    let ours = |arg: &&String| {
-        let word = arg.split('=').next().unwrap_or_default();
-        // Short options may have their value joined on: -l1-3, -c0xf.
-        let joined = !arg.starts_with("--") && (arg.starts_with("-l") || arg.starts_with("-c"));
-        OUR_EAL_ARGS.contains(&word) || joined
-    };
-    match args.iter().find(ours) {
-        None => Ok(()),
-        Some(arg) => Err(format!(
-            "EAL argument {arg} is the appliance's own to give; set workers and control_core in \
-             [appliance] instead"
-        )),
-    }
+    eal_faults(args).into_iter().next().map_or(Ok(()), Err)
 }
 
 /// The file's text, or what keeps it from being read.

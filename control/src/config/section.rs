@@ -5,7 +5,8 @@ use super::recover::Recovered;
 use super::suggest::nearest;
 use crate::model::parse_prefix;
 use ipnet::IpNet;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::ops::{Range, RangeInclusive};
 use std::str::FromStr;
@@ -28,8 +29,8 @@ pub(super) struct Section<'a> {
     table: &'a DeTable<'a>,
     span: Range<usize>,
     path: String,
-    /// Errors in it so far.
-    wrong: Cell<usize>,
+    /// The paths of what was wrong in it so far.
+    wrong: RefCell<BTreeSet<String>>,
 }
 
 impl<'a> Section<'a> {
@@ -41,14 +42,18 @@ impl<'a> Section<'a> {
         path: String,
         known: &[&str],
     ) -> Self {
-        let section = Self { source, table, span, path, wrong: Cell::new(0) };
+        let section = Self { source, table, span, path, wrong: RefCell::default() };
         for key in table.keys() {
             let name: &str = key.get_ref();
             if known.contains(&name) {
                 continue;
             }
             let advice = match nearest(name, known) {
-                Some(meant) => format!("did you mean {meant}?"),
+                Some(meant) => {
+                    // What its value was meant to say is not known.
+                    section.doubt(meant);
+                    format!("did you mean {meant}?")
+                }
                 None if known.is_empty() => "it has no keys".to_owned(),
                 None => format!("the keys here are {}", known.join(", ")),
             };
@@ -80,7 +85,18 @@ impl<'a> Section<'a> {
 
     /// Whether something in it was wrong.
     pub(super) fn is_wrong(&self) -> bool {
-        self.wrong.get() > 0
+        !self.wrong.borrow().is_empty()
+    }
+
+    /// Whether the value of a key, or a part of it, was wrong, so that what was read is not what was
+    /// meant.
+    pub(super) fn is_doubtful(&self, key: &str) -> bool {
+        self.wrong.borrow().contains(&self.key(key))
+    }
+
+    /// Takes the value of a key for wrong without an error of its own.
+    pub(super) fn doubt(&self, key: &str) {
+        self.wrong.borrow_mut().insert(self.key(key));
     }
 
     /// The line of a key, or of the section where it hasn't that key.
@@ -92,7 +108,7 @@ impl<'a> Section<'a> {
     /// Notes an error about one of its keys, or about itself where it hasn't that key.
     pub(super) fn refuse(&self, key: &str, message: impl Into<String>) {
         let path = if self.table.contains_key(key) { self.key(key) } else { self.path.clone() };
-        self.wrong.set(self.wrong.get() + 1);
+        self.doubt(key);
         self.source.errors.borrow_mut().add(Some(self.line(key)), &path, message);
     }
 
@@ -102,7 +118,7 @@ impl<'a> Section<'a> {
     }
 
     fn note(&self, at: usize, key: &str, message: String) {
-        self.wrong.set(self.wrong.get() + 1);
+        self.wrong.borrow_mut().insert(key.to_owned());
         let line = self.source.lines.line(at);
         self.source.errors.borrow_mut().add(Some(line), key, message);
     }
@@ -124,6 +140,11 @@ impl<'a> Section<'a> {
             self.wrong_type(key, value, "a string in quotes");
         }
         text
+    }
+
+    /// A string, if it is one; no error where it is not.
+    pub(super) fn text(&self, key: &str) -> Option<&'a str> {
+        self.value(key)?.get_ref().as_str()
     }
 
     /// A string that is read further.
@@ -255,8 +276,11 @@ impl<'a> Section<'a> {
     /// Says that a key is missing, if it is.
     pub(super) fn require(&self, key: &str, what: &str) {
         let header = self.source.lines.line(self.span.start);
-        if self.table.contains_key(key) || self.source.recovered.is_damaged(header) {
-            self.wrong.set(self.wrong.get() + usize::from(!self.table.contains_key(key)));
+        if self.table.contains_key(key) {
+            return;
+        }
+        self.doubt(key);
+        if self.source.recovered.is_damaged(header) {
             return;
         }
         self.note(self.span.start, &self.path, format!("{key} is missing: {what}"));

@@ -1,12 +1,13 @@
 //! The tables of the file, each read into changes.
 
 use super::section::{Section, Source};
-use super::{Appliance, check_eal_args};
+use super::suggest::nearest;
+use super::{Appliance, eal_faults};
 use crate::model::{
     AdapterWish, Change, Filter, GuestKind, MacTarget, Mode, Name, NetworkAttach, NetworkPatch,
     NetworkServer, PortRole, PortWish, Rate, UnknownUnicast, Via,
 };
-use crate::registry::DEFAULT_NETWORK;
+use crate::registry::{AGE_S, DEFAULT_NETWORK, MAX_MACS, MTU, QUEUES_MAX, VLAN_ID};
 use ipnet::IpNet;
 use std::net::IpAddr;
 use toml::Spanned;
@@ -92,7 +93,7 @@ const FILTERS: [(&str, Filter); 6] = [
 /// A change and the table that asks for it.
 #[derive(Debug)]
 pub(super) struct Entry<'a> {
-    /// Absent: the table is too wrong to be a change, but its name is known.
+    /// Without what is wrong in the table; absent where too little is left, but its name is known.
     pub(super) change: Result<Change, Name>,
     pub(super) section: Section<'a>,
 }
@@ -150,6 +151,10 @@ fn read_appliance(root: &Section<'_>) -> Appliance {
         }
         appliance.workers = workers;
     }
+    if section.is_doubtful("workers") {
+        // Which cores were meant is not known: no port's `workers` is measured by them.
+        appliance.workers.clear();
+    }
     let set = section.number("control_core", 0..=CORES - 1);
     appliance.control_core = set.unwrap_or(appliance.control_core);
     appliance.mbufs = section.number("mbufs", 1024..=1 << 24).unwrap_or(appliance.mbufs);
@@ -165,7 +170,7 @@ fn read_appliance(root: &Section<'_>) -> Appliance {
     }
     appliance.metrics = section.address("metrics", "an address and port, like 127.0.0.1:9650");
     appliance.eal = section.strings("eal", |text| Ok(text.to_owned())).unwrap_or_default();
-    if let Err(message) = check_eal_args(&appliance.eal) {
+    for message in eal_faults(&appliance.eal) {
         section.refuse("eal", message);
     }
     appliance
@@ -186,15 +191,14 @@ fn read_name(section: &Section<'_>) -> Option<Name> {
     section.parsed("name")
 }
 
-/// Adds an entry: the change if the table is right, else its name.
+/// Adds an entry: the change as far as the table could be read, else its name.
 fn push<'a>(
     entries: &mut Vec<Entry<'a>>,
     section: Section<'a>,
     name: Name,
     change: Option<Change>,
 ) {
-    let change = change.filter(|_| !section.is_wrong()).ok_or(name);
-    entries.push(Entry { change, section });
+    entries.push(Entry { change: change.ok_or(name), section });
 }
 
 fn read_port<'a>(
@@ -218,18 +222,20 @@ fn read_port<'a>(
         device: section.string("device").unwrap_or_default().to_owned(),
         role: role.unwrap_or(PortRole::Shared),
         netns: section.string("netns").map(str::to_owned),
-        queues: section.number("queues", 1..=128),
+        queues: section.number("queues", 1..=QUEUES_MAX),
         mac: section.parsed("mac"),
-        mtu: section.number("mtu", 0..=u16::MAX),
+        mtu: section.number("mtu", MTU),
         addresses: section.prefixes("addresses").unwrap_or_default(),
         gateway: read_addresses(&section, "gateway").unwrap_or_default(),
         probe: section.switch("probe"),
         configure: section.switch("configure"),
         workers: section.numbers("workers", 0..=CORES - 1),
     };
-    let complete = role.is_some() && section.has("device");
-    let change = complete.then(|| Change::PortAttach { port: name.clone(), wish });
-    push(entries, section, name, change);
+    if role.is_none() {
+        section.doubt("role");
+    }
+    let change = Change::PortAttach { port: name.clone(), wish };
+    push(entries, section, name, Some(change));
 }
 
 fn read_addresses(section: &Section<'_>, key: &str) -> Option<Vec<IpAddr>> {
@@ -244,11 +250,15 @@ fn read_network<'a>(section: Section<'a>, entries: &mut Vec<Entry<'a>>) {
     ];
     let Some(network) = read_name(&section) else { return };
     let port: Option<Name> = section.parsed("uplink");
-    let vlan = section.number("vlan", 0..=u16::MAX);
-    if vlan.is_some() && !section.has("uplink") {
+    let vlan = section.number("vlan", VLAN_ID);
+    if section.has("vlan") && !section.has("uplink") {
         section.refuse("vlan", "a VLAN is on an uplink; give uplink = \"NAME\" as well");
     }
     let attach = match port {
+        // One with an unknown VLAN must not take the place of the untagged one.
+        Some(port) if section.is_doubtful("vlan") => {
+            NetworkAttach::Uplink { port, vlan: Some(*VLAN_ID.end()) }
+        }
         Some(port) => NetworkAttach::Uplink { port, vlan },
         None => NetworkAttach::HostOnly,
     };
@@ -256,9 +266,9 @@ fn read_network<'a>(section: Section<'a>, entries: &mut Vec<Entry<'a>>) {
         attach: None,
         unknown_unicast: section.choice("unknown_unicast", &POLICIES),
         learning: section.switch("learning"),
-        max_macs: section.number("max_macs", 0..=u32::MAX),
-        max_macs_per_port: section.number("max_macs_per_port", 0..=u32::MAX),
-        age_s: section.number("age_s", 0..=u32::MAX),
+        max_macs: section.number("max_macs", MAX_MACS),
+        max_macs_per_port: section.number("max_macs_per_port", MAX_MACS),
+        age_s: section.number("age_s", AGE_S),
     };
     let server = section.table("server", &SERVER);
     // The network default is there already, so that a table of that name sets it.
@@ -283,8 +293,7 @@ fn read_network<'a>(section: Section<'a>, entries: &mut Vec<Entry<'a>>) {
         mac: section.parsed("mac"),
     };
     let change = Change::NetworkServer { network: network.clone(), server: Some(server) };
-    let change = section.has("port").then_some(change);
-    push(entries, section, network, change);
+    push(entries, section, network, Some(change));
 }
 
 fn read_guest<'a>(section: Section<'a>, entries: &mut Vec<Entry<'a>>) {
@@ -292,7 +301,13 @@ fn read_guest<'a>(section: Section<'a>, entries: &mut Vec<Entry<'a>>) {
         [("container", GuestKind::Container), ("vm", GuestKind::Vm)];
     let guest = read_name(&section);
     section.require("kind", "\"container\" or \"vm\"");
-    let kind = section.choice("kind", &KINDS);
+    // A word close to one of them is taken for it, so that the adapters can be looked at; the error
+    // stays.
+    let kind = section.choice("kind", &KINDS).or_else(|| {
+        let word = section.text("kind")?;
+        let meant = nearest(word, &KINDS.map(|(word, _)| word))?;
+        KINDS.iter().find(|(word, _)| *word == meant).map(|(_, kind)| *kind)
+    });
     let adapters = section.tables("adapter", &ADAPTER);
     if let Some(guest) = &guest {
         let change = kind.map(|kind| Change::GuestAdd { guest: guest.clone(), kind });
@@ -316,7 +331,7 @@ fn read_adapter<'a>(section: Section<'a>, guest: Option<&Name>, entries: &mut Ve
         mac: section.parsed("mac"),
         host_mac: section.parsed("host_mac"),
         gateway: read_addresses(&section, "gateway"),
-        mtu: section.number("mtu", 0..=u16::MAX),
+        mtu: section.number("mtu", MTU),
         filter: section.choices("filter", &FILTERS).map(|list| list.into_iter().collect()),
         announce: section.switch("announce"),
         probe: section.switch("probe"),
@@ -328,8 +343,7 @@ fn read_adapter<'a>(section: Section<'a>, guest: Option<&Name>, entries: &mut Ve
     };
     let (Some(guest), Some(adapter)) = (guest, name) else { return };
     let change = Change::AdapterAdd { guest: guest.clone(), adapter: adapter.clone(), wish };
-    let change = section.has("port").then_some(change);
-    push(entries, section, adapter, change);
+    push(entries, section, adapter, Some(change));
 }
 
 fn read_route<'a>(section: Section<'a>, entries: &mut Vec<Entry<'a>>) {

@@ -5,6 +5,7 @@ use crate::model::{AdapterWish, Mode, NetworkAttach};
 use crate::registry::{Document, Identity, Origin, Registry};
 use std::io::Write as _;
 
+mod all;
 mod errors;
 mod start;
 
@@ -187,14 +188,12 @@ fn a_virtual_network_adapter_is_read_with_its_mode() {
 }
 
 #[test]
-fn eal_arguments_of_ours_are_refused_in_every_spelling() {
-    let refused = |arg: &str| check_eal_args(&[arg.to_owned()]).is_err();
-    for arg in
-        ["-l", "-l1,2", "-c", "-c0xf", "--lcores", "--lcores=1@1", "--main-lcore", "--main-lcore=0"]
-    {
-        assert!(refused(arg), "{arg}");
-    }
-    for arg in ["--no-huge", "-m", "--log-level=8", "--vdev=net_null0", "--legacy-mem", "-n"] {
-        assert!(!refused(arg), "{arg}");
-    }
+fn eal_arguments_are_good_where_the_start_takes_them() {
+    let faults =
+        |args: &[&str]| eal_faults(&args.iter().map(ToString::to_string).collect::<Vec<_>>());
+    let ours = ["--lco=0@0", "-vl0", "-s1", "--proc-type=secondary", "-l", "-c0xf", "--main-lcore"];
+    assert_eq!(faults(&ours).len(), ours.len(), "each is told of");
+    let theirs =
+        ["--no-huge", "-m", "512", "--log-level=8", "--vdev=net_null0", "--legacy-mem", "-n"];
+    assert_eq!(faults(&theirs), [""; 0]);
 }

@@ -10,11 +10,10 @@ use dataplane::ids::{AdapterId, PortId};
 use dataplane::wire::ethernet::MacAddr;
 use ipnet::IpNet;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
-/// Smallest MTU: what every IPv4 host must take (RFC 791, 3.1).
-const MTU_MIN: u16 = 576;
-/// Largest MTU: the jumbo frames that NICs carry.
-const MTU_MAX: u16 = 9216;
+/// MTUs, from what every IPv4 host must take (RFC 791, 3.1) to the jumbo frames that NICs carry.
+pub(crate) const MTU: RangeInclusive<u16> = 576..=9216;
 /// Most addresses of one adapter.
 const ADDRESSES_MAX: usize = 4096;
 /// The word that means every guest, network or port to the commands.
@@ -369,10 +368,11 @@ pub(super) fn check_mac(field: &'static str, mac: MacAddr) -> Result<(), Refusal
 }
 
 pub(super) fn check_mtu(mtu: u16) -> Result<(), Refusal> {
-    if (MTU_MIN..=MTU_MAX).contains(&mtu) {
+    if MTU.contains(&mtu) {
         return Ok(());
     }
-    Err(Refusal::invalid("mtu", format!("mtu {mtu} is not from {MTU_MIN} to {MTU_MAX}")))
+    let message = format!("mtu {mtu} is not from {} to {}", MTU.start(), MTU.end());
+    Err(Refusal::invalid("mtu", message))
 }
 
 pub(super) fn check_count(field: &'static str, count: usize, most: usize) -> Result<(), Refusal> {

@@ -29,6 +29,7 @@ mod tables;
 mod tests;
 mod write;
 
+pub(crate) use adapters::MTU;
 pub use document::Document;
 pub use effect::Effect;
 pub use identity::Identity;
@@ -37,6 +38,8 @@ pub use item::{
     Adapter, AdapterKey, Aside, Class, DEFAULT_GATEWAY, DEFAULT_MTU, Guest, Neighbor, Network,
     Origin, Port, Route, ServerPort, StaticMac,
 };
+pub(crate) use networks::{AGE_S, MAX_MACS, VLAN_ID};
+pub(crate) use ports::QUEUES_MAX;
 pub use refusal::{Missing, Refusal, RefusalKind};
 
 use crate::model::Change;

@@ -15,14 +15,14 @@ use ipnet::IpNet;
 use std::ops::RangeInclusive;
 
 /// Learned MACs per network, limit and default.
-const MAX_MACS: RangeInclusive<u32> = 0..=65_536;
+pub(crate) const MAX_MACS: RangeInclusive<u32> = 0..=65_536;
 const DEFAULT_MAX_MACS: u32 = 4096;
 const DEFAULT_MAX_MACS_PER_PORT: u32 = 1024;
 /// Ageing of learned MACs, seconds: limits and default (IEEE 802.1Q-2018, 8.8.3).
-const AGE_S: RangeInclusive<u32> = 10..=86_400;
+pub(crate) const AGE_S: RangeInclusive<u32> = 10..=86_400;
 const DEFAULT_AGE_S: u32 = 300;
 /// VLAN IDs in use (IEEE 802.1Q-2018, 9.6); 0 and 4095 are reserved.
-const VLAN_ID: RangeInclusive<u16> = 1..=4094;
+pub(crate) const VLAN_ID: RangeInclusive<u16> = 1..=4094;
 /// Most addresses of the server on one network.
 const SERVER_ADDRESSES_MAX: usize = 256;
 /// The word that names a network's server port where a port is asked for.

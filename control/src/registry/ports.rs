@@ -16,7 +16,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Most receive queues: one per lcore (RTE_MAX_LCORE).
-const QUEUES_MAX: u16 = 128;
+pub(crate) const QUEUES_MAX: u16 = 128;
 /// Most public addresses of one uplink.
 const ADDRESSES_MAX: usize = 1024;
 

@@ -23,6 +23,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub(in crate::api) const BODY_LIMIT: usize = 16 << 20;
 /// Bytes of bodies that may be in memory at once, all clients together.
 const BODIES_LIMIT: usize = 64 << 20;
+/// First bytes of each body that are not counted there, so that a few clients with large bodies can't
+/// keep everybody from the smallest change. The number of connections bounds what they add up to.
+const BODY_FREE: usize = 64 << 10;
 /// How long a client may take to send a body.
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -246,7 +249,9 @@ async fn collect(mut body: Body, api: &Api) -> Result<Whole, Failure> {
         if whole.bytes.len() + data.len() > BODY_LIMIT {
             return Err(too_large());
         }
-        let claim = u32::try_from(data.len()).map_err(|_| too_large())?;
+        let counted = |length: usize| length.saturating_sub(BODY_FREE);
+        let claim = counted(whole.bytes.len() + data.len()) - counted(whole.bytes.len());
+        let claim = u32::try_from(claim).map_err(|_| too_large())?;
         let granted = api.bodies.clone().try_acquire_many_owned(claim).map_err(|_| {
             let message = "too many large requests at once; try again";
             Failure::client(StatusCode::SERVICE_UNAVAILABLE, message)
@@ -274,5 +279,25 @@ impl<T: DeserializeOwned> FromRequest<Api> for Wish<T> {
             return Err(Failure::client(StatusCode::UNPROCESSABLE_ENTITY, message));
         }
         parse_json(&whole.bytes, "body").map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::fake::Fake;
+
+    #[tokio::test]
+    async fn a_small_body_is_taken_while_large_ones_have_all_the_memory() {
+        let backend = Arc::new(Fake::default());
+        let bodies = Arc::new(Semaphore::new(0));
+        let api = Api { backend, document: Bytes::new(), bodies };
+        let small = collect(Body::from(vec![b'x'; BODY_FREE]), &api).await;
+        assert_eq!(small.map(|whole| whole.bytes.len()).ok(), Some(BODY_FREE));
+        let large = collect(Body::from(vec![b'x'; BODY_FREE + 1]), &api).await;
+        assert_eq!(
+            large.err().map(|failure| failure.status),
+            Some(StatusCode::SERVICE_UNAVAILABLE)
+        );
     }
 }

@@ -71,7 +71,7 @@ pub fn bind(path: &Path, group: Option<&str>) -> Result<BoundSocket, SocketError
     })?;
     let group = group.map(find_group).transpose()?;
     if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        fs::create_dir_all(directory).map_err(|error| system("create the directory of", error))?;
+        make_passable(directory).map_err(|error| system("create the directory of", error))?;
     }
     remove_stale(path, &address)?;
 
@@ -116,6 +116,18 @@ impl Drop for BoundSocket {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// Makes a directory and those above it where they are not there, each open to be passed by everybody
+/// whatever the umask: who may connect is the socket's own matter.
+fn make_passable(directory: &Path) -> io::Result<()> {
+    let made: Vec<&Path> = directory
+        .ancestors()
+        .take_while(|path| !path.as_os_str().is_empty() && !path.exists())
+        .collect();
+    fs::create_dir_all(directory)?;
+    made.into_iter()
+        .try_for_each(|path| fs::set_permissions(path, fs::Permissions::from_mode(0o755)))
 }
 
 fn find_group(name: &str) -> Result<Gid, SocketError> {
@@ -171,6 +183,21 @@ mod tests {
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists());
         drop(bind(&path, None).unwrap());
+    }
+
+    #[test]
+    fn directories_of_ours_can_be_passed_under_any_umask() {
+        let dir = tempfile::tempdir().unwrap();
+        let mode =
+            |path: &str| fs::metadata(dir.path().join(path)).unwrap().permissions().mode() & 0o777;
+        fs::create_dir(dir.path().join("theirs")).unwrap();
+        let theirs = fs::Permissions::from_mode(0o700);
+        fs::set_permissions(dir.path().join("theirs"), theirs).unwrap();
+        let before = nix::sys::stat::umask(Mode::from_bits_truncate(0o027));
+        let bound = bind(&dir.path().join("theirs/a/b/api.sock"), None);
+        nix::sys::stat::umask(before);
+        drop(bound.unwrap());
+        assert_eq!([mode("theirs"), mode("theirs/a"), mode("theirs/a/b")], [0o700, 0o755, 0o755]);
     }
 
     #[test]

@@ -401,6 +401,40 @@ fn the_document_names_every_path_and_every_reference_leads_somewhere() {
 }
 
 #[test]
+fn every_failure_that_is_answered_is_documented() {
+    let lab = Lab::start();
+    let document = get(&lab, "/v1/openapi.json").json();
+    let is_documented = |path: &str, method: &str, status: u16| {
+        document["paths"][path][method]["responses"][status.to_string()].is_object()
+    };
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for method in item.as_object().unwrap().keys() {
+            assert!(is_documented(path, method, 500), "{method} {path}");
+            if !path.contains('{') {
+                continue;
+            }
+            // No name, address, MAC or prefix.
+            let bad = path.split('/').map(|part| if part.starts_with('{') { "%20" } else { part });
+            let bad: Vec<&str> = bad.collect();
+            let status = send(&lab, &method.to_uppercase(), &bad.join("/"), "{}").status;
+            assert!(
+                status >= 400 && is_documented(path, method, status),
+                "{status} {method} {path}"
+            );
+        }
+    }
+    for (path, sample, want) in [
+        ("/v1/routes", "/v1/routes?limit=0", 400),
+        ("/v1/routes", "/v1/routes?after=x", 400),
+        ("/v1/lookup/{ip}", "/v1/lookup/2001:db8::1", 422),
+        ("/v1/guests/{guest}", "/v1/guests/nobody", 404),
+    ] {
+        assert_eq!(get(&lab, sample).status, want, "{sample}");
+        assert!(is_documented(path, "get", want), "{want} {path}");
+    }
+}
+
+#[test]
 fn a_stopped_server_takes_its_socket_away() {
     let lab = Lab::start();
     let socket = lab.socket.clone();

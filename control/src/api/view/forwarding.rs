@@ -63,8 +63,6 @@ pub enum RouteSource {
     Default,
     /// The operator (`route add`, the file).
     Static,
-    /// The kernel's table.
-    Kernel,
 }
 
 /// Which entry decides for one destination, and what becomes of the packet.
@@ -112,8 +110,6 @@ pub enum Verdict {
     NoRoute,
     /// The next hop does not answer: dropped, with an ICMP error.
     HostUnreachable,
-    /// Not to be forwarded: dropped.
-    Prohibited,
 }
 
 /// An IP address and the MAC that it has on a port.
@@ -131,9 +127,6 @@ pub struct Neighbor {
     pub port: PortLabel,
     /// How far we trust it.
     pub state: NeighborState,
-    /// Seconds since it last answered; absent for a static one and for one that never did.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub age_s: Option<u64>,
     /// Packets held for it.
     pub held: u32,
 }
@@ -148,8 +141,6 @@ pub enum NeighborState {
     Resolving,
     /// Answered lately.
     Reachable,
-    /// Answered long ago; used, and asked again at the next use.
-    Stale,
     /// Being asked again; used meanwhile.
     Probing,
     /// Did not answer.

@@ -42,8 +42,9 @@ pub enum PortState {
 pub struct PortInfo {
     /// How it is called.
     pub port: PortLabel,
-    /// Its number in tables and counters.
-    pub id: u16,
+    /// Its number in tables and counters; absent while it is not open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<u16>,
     /// What it is for.
     pub kind: PortKind,
     /// Device as it was asked for.

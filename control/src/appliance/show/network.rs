@@ -64,10 +64,7 @@ impl Appliance {
             let uplink = network.uplink().map(|(port, _)| PortLabel::Named(port.clone()));
             // The uplink's own MAC is the router's and sits on no port of the network.
             let Some(port) = self.publisher.label(owner.port).cloned().or(uplink) else { continue };
-            let is_fixed = self
-                .registry
-                .static_macs()
-                .any(|fixed| fixed.network == *name && fixed.mac == entry.mac);
+            let is_fixed = self.registry.static_mac(name, entry.mac).is_some();
             let kind = match (owner.is_static, is_fixed) {
                 (true, true) => MacKind::Static,
                 (true, false) => MacKind::Registered,

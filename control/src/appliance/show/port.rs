@@ -2,7 +2,7 @@
 
 use super::guest::{label_of, peer};
 use super::{absent, drop_counts};
-use crate::api::backend::Refusal;
+use crate::api::backend::{Refusal, RefusalKind};
 use crate::api::view::{
     DeviceStats, Link, PortInfo, PortKind, PortLabel, PortState, PortStats, PortXstats, RxQueue,
     Xstat,
@@ -64,7 +64,9 @@ impl Appliance {
                 }),
             }
         });
-        found(stats.collect(), port)
+        let stats: Vec<PortStats> = stats.collect();
+        self.known_open(stats.is_empty(), port)?;
+        Ok(stats)
     }
 
     pub(super) fn port_xstats(&self, port: Option<&PortLabel>) -> Result<Vec<PortXstats>, Refusal> {
@@ -81,10 +83,20 @@ impl Appliance {
         });
         let xstats: Vec<PortXstats> =
             xstats.filter(|of| port.is_some() || !of.xstats.is_empty()).collect();
-        match (xstats.is_empty(), port) {
-            (true, Some(port)) => Err(absent("port", port, "show port info all")),
-            _ => Ok(xstats),
-        }
+        self.known_open(xstats.is_empty(), port)?;
+        Ok(xstats)
+    }
+
+    /// Says of the one port that was asked about, and that has no counters, why.
+    fn known_open(&self, has_none: bool, port: Option<&PortLabel>) -> Result<(), Refusal> {
+        let Some(port) = port.filter(|_| has_none) else { return Ok(()) };
+        Err(match self.failed.get(port) {
+            Some(failure) => {
+                let message = format!("port {port} is not open: {}", failure.why);
+                Refusal::new(RefusalKind::Unavailable, message)
+            }
+            None => absent("port", port, "show port info all"),
+        })
     }
 
     fn open_info(&self, label: &PortLabel, entry: &PortEntry) -> PortInfo {
@@ -99,7 +111,7 @@ impl Appliance {
         let speed = device.and_then(|device| device.port.link().ok()).map(|link| link.speed_mbps);
         PortInfo {
             port: label.clone(),
-            id: entry.id.0,
+            id: Some(entry.id.0),
             kind: kind(entry.role),
             device: device.map(|device| device.spec.to_string()).unwrap_or_default(),
             driver: device.map(|device| device.port.driver().to_owned()),
@@ -151,7 +163,7 @@ impl Appliance {
         };
         Some(PortInfo {
             port: label.clone(),
-            id: u16::MAX,
+            id: None,
             kind,
             device,
             driver: None,

@@ -71,7 +71,6 @@ impl Appliance {
                 },
                 port: self.publisher.label(target.port)?.clone(),
                 state: state_of(&state),
-                age_s: None,
                 held: u32::try_from(self.neighbors.held_for(target)).unwrap_or(u32::MAX),
             })
         });

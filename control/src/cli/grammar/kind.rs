@@ -3,11 +3,13 @@
 use super::values;
 use crate::api::view::PortLabel;
 use crate::model::{Filter, Name};
+use crate::registry::{AGE_S, MAX_MACS, MTU, QUEUES_MAX, VLAN_ID};
 use dataplane::wire::ethernet::MacAddr;
 use serde::Deserialize;
 use serde::de::value::{Error as ValueError, StrDeserializer};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 /// A kind of argument.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -48,12 +50,13 @@ impl Kind {
             "IP" => Kind::Ip,
             "PREFIX" => Kind::Prefix,
             "MAC" => Kind::Mac,
-            "N" => Kind::Number(1, 65_535),
-            "ID" => Kind::Number(1, 4094),
-            "Q" => Kind::Number(0, 65_535),
+            "BYTES" => number(u32::from(*MTU.start())..=u32::from(*MTU.end())),
+            "N" => number(1..=u32::from(QUEUES_MAX)),
+            "ID" => number(u32::from(*VLAN_ID.start())..=u32::from(*VLAN_ID.end())),
+            "Q" => number(0..=u32::from(QUEUES_MAX) - 1),
             "W" => Kind::Number(0, 4095),
-            "COUNT" => Kind::Number(0, 65_536),
-            "SECONDS" => Kind::Number(10, 86_400),
+            "COUNT" => number(MAX_MACS),
+            "SECONDS" => number(AGE_S),
             "DEVARGS" | "SPEC" => Kind::Device,
             "NETNS" => Kind::Netns,
             "LIST" => Kind::Filters,
@@ -115,6 +118,10 @@ impl Kind {
             }
         }
     }
+}
+
+fn number(range: RangeInclusive<u32>) -> Kind {
+    Kind::Number(*range.start(), *range.end())
 }
 
 /// Filters with commas between; `none` for none, `all` for all.

@@ -40,7 +40,7 @@ pub(in crate::cli) static COMMANDS: &[Command] = &[
     on("stop", order::stop, "Stop forwarding: frames are received, dropped and counted."),
     make(
         "port attach DEVARGS name PORT [role uplink|host|shared] [queues N] [mac MAC] [ip PREFIX]… \
-         [gateway IP]… [mtu N] [netns NETNS] [probe on|off] [configure on|off]",
+         [gateway IP]… [mtu BYTES] [netns NETNS] [probe on|off] [configure on|off]",
         "PORT",
         order::port_attach,
         "Attach a device as a port, an uplink where no role is given.",
@@ -48,7 +48,7 @@ pub(in crate::cli) static COMMANDS: &[Command] = &[
     on("port detach PORT", order::port_detach, "Detach a port."),
     on("port start PORT|all", order::port_start, "Poll a port again."),
     on("port stop PORT|all", order::port_stop, "Poll a port no more."),
-    on("port set PORT mtu N", order::port_mtu, "Set the largest packet, bytes."),
+    on("port set PORT mtu BYTES", order::port_mtu, "Set the largest packet, bytes."),
     on(
         "port set PORT queue Q worker W",
         order::port_queue,
@@ -63,7 +63,7 @@ pub(in crate::cli) static COMMANDS: &[Command] = &[
     on("show guest [all|GUEST]", order::show_guest, "Guests and both sides of their adapters."),
     make(
         "adapter add GUEST ADAPTER port SPEC [mode host-routed|virtual-network] [network NET] \
-         [ip PREFIX]… [mac MAC] [host-mac MAC] [gateway IP]… [mtu N] [filter LIST|all|none] \
+         [ip PREFIX]… [mac MAC] [host-mac MAC] [gateway IP]… [mtu BYTES] [filter LIST|all|none] \
          [announce on|off] [probe on|off]",
         "ADAPTER",
         order::adapter_add,
@@ -71,7 +71,7 @@ pub(in crate::cli) static COMMANDS: &[Command] = &[
     ),
     on(
         "adapter set GUEST ADAPTER [port SPEC] [mode host-routed|virtual-network] [network NET] \
-         [ip PREFIX|none]… [mac MAC] [host-mac MAC] [gateway IP|none]… [mtu N] \
+         [ip PREFIX|none]… [mac MAC] [host-mac MAC] [gateway IP|none]… [mtu BYTES] \
          [filter LIST|all|none] [announce on|off] [probe on|off]",
         order::adapter_set,
         "Change an adapter while it runs; ip and gateway replace what was there.",

@@ -51,15 +51,14 @@ pub(super) fn decision(out: &mut dyn Write, decision: &RouteDecision) -> io::Res
 
 /// Neighbors, one line each.
 pub(in crate::cli) fn neighbors(out: &mut dyn Write, neighbors: &[Neighbor]) -> io::Result<()> {
-    let mut shown = table(&["IP", "MAC", "PORT", "STATE", "AGE", "HELD"]);
-    align_right(&mut shown, [4, 5]);
+    let mut shown = table(&["IP", "MAC", "PORT", "STATE", "HELD"]);
+    align_right(&mut shown, [4]);
     for neighbor in neighbors {
         shown.add_row([
             neighbor.ip.to_string(),
             or_dash(neighbor.mac),
             neighbor.port.to_string(),
             word(&neighbor.state),
-            or_dash(neighbor.age_s),
             neighbor.held.to_string(),
         ]);
     }

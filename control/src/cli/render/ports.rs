@@ -17,7 +17,7 @@ pub(super) fn list(out: &mut dyn Write, ports: &[PortInfo]) -> io::Result<()> {
     for port in ports {
         shown.add_row([
             port.port.to_string(),
-            port.id.to_string(),
+            or_dash(port.id),
             word(&port.kind),
             word(&port.state),
             word(&port.link),
@@ -28,7 +28,13 @@ pub(super) fn list(out: &mut dyn Write, ports: &[PortInfo]) -> io::Result<()> {
             port.device.clone(),
         ]);
     }
-    print(out, shown, "no ports")
+    print(out, shown, "no ports")?;
+    for port in ports {
+        if let Some(problem) = &port.problem {
+            writeln!(out, "port {}: {problem}", port.port)?;
+        }
+    }
+    Ok(())
 }
 
 /// `0@1`: queue 0 polled by the worker on core 1.
@@ -38,7 +44,7 @@ fn queues(queues: &[RxQueue]) -> String {
 
 /// One port in full.
 pub(super) fn one(out: &mut dyn Write, port: &PortInfo) -> io::Result<()> {
-    writeln!(out, "port {} (id {}, {})", port.port, port.id, word(&port.kind))?;
+    writeln!(out, "port {} (id {}, {})", port.port, or_dash(port.id), word(&port.kind))?;
     field(out, "device", &port.device)?;
     field(out, "driver", or_dash(port.driver.as_ref()))?;
     field(out, "state", word(&port.state))?;
@@ -138,4 +144,43 @@ pub(super) fn xstats(out: &mut dyn Write, xstats: &PortXstats) -> io::Result<()>
         writeln!(out, "  {}: {}", one.name, one.value)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::view::{Link, PortKind, PortState};
+
+    #[test]
+    fn why_a_port_failed_stands_below_the_table() {
+        let port = |name: &str, problem: Option<&str>| PortInfo {
+            port: name.parse().unwrap(),
+            id: problem.is_none().then_some(7),
+            kind: PortKind::Uplink,
+            device: "net_tap0,iface=up0".into(),
+            driver: None,
+            state: if problem.is_some() { PortState::Failed } else { PortState::Started },
+            problem: problem.map(str::to_owned),
+            link: Link::Down,
+            speed_mbps: None,
+            mac: "02:00:00:00:00:10".parse().unwrap(),
+            peer_mac: None,
+            mtu: 1500,
+            promiscuous: false,
+            rx_queues: vec![],
+            tx_queues: 0,
+            netns: None,
+            addresses: vec![],
+            gateway: vec![],
+            adapter: None,
+            network: None,
+        };
+        let mut out = Vec::new();
+        list(&mut out, &[port("up0", None), port("up1", Some("no such device"))]).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.ends_with("\nport up1: no such device\n"), "{text}");
+        let failed: Vec<&str> =
+            text.lines().nth(2).unwrap_or_default().split_whitespace().take(2).collect();
+        assert_eq!(failed, ["up1", "-"], "{text}");
+    }
 }

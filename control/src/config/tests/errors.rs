@@ -10,7 +10,7 @@ fn errors(text: &str) -> Vec<String> {
 }
 
 /// Each expected error is a line, a key and a part of its message; there are no others.
-fn expect(text: &str, expected: &[(usize, &str, &str)]) {
+pub(super) fn expect(text: &str, expected: &[(usize, &str, &str)]) {
     let found = errors(text);
     for (line, key, says) in expected {
         let head = if key.is_empty() {
@@ -75,7 +75,7 @@ name = "ct3"
             (3, "appliance.mbufs", "\"many\" is not a whole number from 1024"),
             (4, "appliance.sokcet", "unknown key; did you mean socket?"),
             (5, "appliance.metrics", "\"localhost\" is not an address and port"),
-            (6, "appliance.eal", "-l is the appliance's own"),
+            (6, "appliance.eal", "\"-l\" is refused: cores are given by"),
             (10, "uplink[up0].device", "is no PCI address"),
             (14, "network[Lan0].name", "bad name \"Lan0\""),
             (18, "network[lan1].vlan", "give uplink"),
@@ -175,7 +175,7 @@ via = "203.0.113.11"
                 "guest[ct2].adapter[eth1].mac",
                 "taken by guest ct1's adapter eth0; leave it out to have one generated (line 24)",
             ),
-            (41, "guest[ct2].adapter[eth1].mtu", "mtu 100 is not from 576"),
+            (41, "guest[ct2].adapter[eth1].mtu", "100 is not a whole number from 576 to 9216"),
             (46, "guest[ct2].adapter[eth2].network", "there is no network nowhere"),
             (49, "guest[ct2].adapter[eth3].port", "there is no port venet1"),
             (50, "guest[ct2].adapter[eth3].rate", "rate limits are not in this version"),
@@ -264,6 +264,7 @@ uplink = "up7"
             (6, "", "not TOML: invalid basic string"),
             (11, "guest[ct2].kind", "\"robot\" is unknown"),
             (14, "", "not TOML"),
+            (15, "guest[ct2].adapter[eth0].mtu", "1 is not a whole number from 576"),
             (17, "", "not TOML: string values must be quoted"),
             (20, "", "not TOML: duplicate key"),
             (21, "", "not TOML: unclosed table"),
@@ -302,6 +303,7 @@ prefixes = [1, "10.0.0.1/8"]
             (8, "appliance.socket", "not an absolute path"),
             (10, "host.device", "a list is not a string in quotes"),
             (13, "class[local].prefixes", "1 is not a string in quotes"),
+            (13, "class[local].prefixes", "10.0.0.1/8 has host bits set"),
         ],
     );
 }
