@@ -138,7 +138,8 @@ fn what_is_illegal_together_is_refused_by_name() {
         &one(&format!("{address}\nnetwork = \"nowhere\"\nmode = \"virtual-network\"")),
         &["nowhere"],
     );
-    refuses(&lab, &one(address).vm("vm1").adapter("eth0", "shared:venet9", address), &["venet9"]);
+    let other = "addresses = [\"192.0.2.12/32\"]";
+    refuses(&lab, &one(address).vm("vm1").adapter("eth0", "shared:venet9", other), &["venet9"]);
 }
 
 #[test]
