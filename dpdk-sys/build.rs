@@ -90,6 +90,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .derive_default(true)
         .layout_tests(false)
         .generate_comments(false)
+        // Built again when libdpdk's headers change, and the shim with its copies of their inlines too.
+        .parse_callbacks(Box::new(bindgen::CargoCallbacks::new()))
         .merge_extern_blocks(true)
         .prepend_enum_name(false);
     for name in FUNCTIONS {

@@ -129,7 +129,9 @@ proptest! {
 fn rows_that_are_free_reserved_or_out_of_range_forward_nothing() {
     let writer = AdjacencyWriter::new(16, Qsbr::new(1));
     for id in [0, 1, 15, 16, 1 << 24, u32::MAX] {
-        assert_eq!(writer.table().read(AdjacencyId(id)).kind, AdjacencyKind::Prohibit);
+        let row = writer.table().read(AdjacencyId(id));
+        assert_eq!((row.kind, row.port), (AdjacencyKind::Prohibit, PortId::NONE));
+        assert_eq!(row.adapter, AdapterId::NONE);
         writer.table().prefetch(AdjacencyId(id));
     }
     assert_eq!(writer.row(AdjacencyId(0)), None);

@@ -125,7 +125,8 @@ pub fn run(options: &RunOptions) -> Result<std::convert::Infallible, StartError>
         extra: settings.eal.iter().chain(&options.eal_args).cloned().collect(),
     })?;
     set_clock();
-    let mut appliance = build(eal, config, plan, store, should_end)?;
+    let mut appliance =
+        build(eal, config, plan, store, should_end).inspect_err(|_| eal.give_up())?;
     let started = appliance.begin();
     let served = started.and_then(|()| appliance.serve_socket(bound, options.interactive));
     if let Err(error) = &served {

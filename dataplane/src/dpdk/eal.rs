@@ -145,6 +145,7 @@ impl Eal {
     /// per process, whether it succeeds or not.
     pub fn start(options: &EalOptions) -> Result<Eal, EalError> {
         check_version(runtime_version())?;
+        check_release(dpdk_sys::GUESTWAY_DPDK_FOUND, runtime_version())?;
         if STARTED.load(Ordering::Acquire) {
             return Err(EalError::AlreadyStarted);
         }
@@ -153,7 +154,10 @@ impl Eal {
         }
         let arguments = args::build(options)?;
         check_cores(options)?;
-        if !args::is_no_huge(options) && free_hugepages() == 0 {
+        let wants_hugepages = !args::is_no_huge(options);
+        // Pages that a killed process left in hugetlbfs count as taken, and EAL frees them at start: so
+        // what is reserved is asked first, and what is free only once EAL has failed.
+        if wants_hugepages && hugepages(&["nr_hugepages", "nr_overcommit_hugepages"]) == 0 {
             return Err(EalError::NoHugepages);
         }
         if STARTED.swap(true, Ordering::AcqRel) {
@@ -163,10 +167,27 @@ impl Eal {
         raise_descriptor_limit().map_err(system("raise the limit of open files"))?;
         signal::block_rx_signals().map_err(system("block real-time signals"))?;
         log::redirect(args::wants_log(options)).map_err(system("redirect DPDK's log"))?;
-        init(&arguments)?;
-        mbuf::prepare().map_err(|reason| EalError::Layout { reason })?;
-        super::ethdev::check_layout().map_err(|reason| EalError::Layout { reason })?;
-        Ok(Eal { workers: options.worker_cores.len() })
+        init(&arguments).map_err(|error| match error {
+            EalError::Init { .. } if wants_hugepages && hugepages(&["free_hugepages"]) == 0 => {
+                EalError::NoHugepages
+            }
+            error => error,
+        })?;
+        let eal = Eal { workers: options.worker_cores.len() };
+        let checked = mbuf::prepare().and_then(|()| super::ethdev::check_layout());
+        if let Err(reason) = checked {
+            eal.give_up();
+            return Err(EalError::Layout { reason });
+        }
+        Ok(eal)
+    }
+
+    /// Gives hugepages and files back after a start that failed. DPDK may not be used after.
+    pub fn give_up(self) {
+        if RUNNING.load(Ordering::Acquire) == 0 {
+            // SAFETY: *started*; no worker runs a job, and the caller touches DPDK no more.
+            unsafe { dpdk_sys::rte_eal_cleanup() };
+        }
     }
 
     /// How many workers there are.
@@ -222,10 +243,7 @@ impl Eal {
     /// Never returns, because no pool or frame may be touched any more. A worker that still runs is
     /// left alone, and so is DPDK then.
     pub fn exit(self, code: i32) -> ! {
-        if RUNNING.load(Ordering::Acquire) == 0 {
-            // SAFETY: *started*; no worker runs a job, and this thread touches DPDK no more.
-            unsafe { dpdk_sys::rte_eal_cleanup() };
-        }
+        self.give_up();
         std::process::exit(code)
     }
 
@@ -264,6 +282,19 @@ fn check_version(found: (u32, u32, u32)) -> Result<(), EalError> {
     Err(EalError::TooOld { found, needed, why: dpdk_sys::GUESTWAY_DPDK_TOO_OLD })
 }
 
+/// The shim holds inlines of the headers that it was built with; they fit libraries of that release.
+fn check_release(built: &str, found: (u32, u32, u32)) -> Result<(), EalError> {
+    let mut numbers = built.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
+    let mut next = || numbers.next().unwrap_or(0);
+    let (year, month, minor) = found;
+    if (next(), next()) == (year, month) {
+        return Ok(());
+    }
+    let reason =
+        format!("built against {built}, started with {year}.{month:02}.{minor}; build again");
+    Err(EalError::Layout { reason })
+}
+
 fn check_cores(options: &EalOptions) -> Result<(), EalError> {
     let asked = options.worker_cores.len();
     if asked + 1 > dpdk_sys::RTE_MAX_LCORE as usize {
@@ -286,13 +317,13 @@ fn check_cores(options: &EalOptions) -> Result<(), EalError> {
     }
 }
 
-/// Hugepages of any size that nobody has taken. 0 also where the kernel has none at all.
-fn free_hugepages() -> u64 {
+/// Hugepages of any size by the kernel's counts of these names, summed. 0 also where the kernel has
+/// none at all.
+fn hugepages(counts: &[&str]) -> u64 {
     let Ok(sizes) = fs::read_dir("/sys/kernel/mm/hugepages") else { return 0 };
-    let free = sizes.flatten().filter_map(|size| {
-        fs::read_to_string(size.path().join("free_hugepages")).ok()?.trim().parse::<u64>().ok()
-    });
-    free.sum()
+    let sizes: Vec<_> = sizes.flatten().map(|size| size.path()).collect();
+    let files = sizes.iter().flat_map(|size| counts.iter().map(|count| size.join(count)));
+    files.filter_map(|file| fs::read_to_string(file).ok()?.trim().parse::<u64>().ok()).sum()
 }
 
 /// Each port takes some descriptors, a vhost-user one up to two dozen; the usual limit is 1,024.
@@ -371,6 +402,14 @@ mod tests {
         for good in [(22, 11, 11), (22, 11, 12), (23, 11, 3)] {
             assert!(check_version(good).is_ok());
         }
+    }
+
+    #[test]
+    fn a_library_of_another_release_than_the_headers_is_refused() {
+        assert!(check_release("22.11.11", (22, 11, 12)).is_ok());
+        assert!(check_release("22.11.11-rc1", (22, 11, 11)).is_ok());
+        let text = check_release("22.11.11", (24, 11, 2)).unwrap_err().to_string();
+        assert!(text.contains("22.11.11") && text.contains("24.11.2"), "{text}");
     }
 
     #[test]

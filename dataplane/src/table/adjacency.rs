@@ -78,9 +78,9 @@ impl AdjacencyKind {
 const WORDS: usize = 4;
 /// kind in bits 56 to 63, destination in the low 48.
 const NEIGHBOR: usize = 0;
-/// port in bits 48 to 63, source in the low 48.
+/// port in bits 48 to 63, inverted so that a row never written names none; source in the low 48.
 const EGRESS: usize = 1;
-/// adapter in bits 32 to 63, MTU in 16 to 31, VLAN in the low 16.
+/// adapter in bits 32 to 63, inverted likewise, MTU in 16 to 31, VLAN in the low 16.
 const LIMITS: usize = 2;
 /// next hop in the low 32.
 const NEXT_HOP: usize = 3;
@@ -93,7 +93,8 @@ pub struct AdjacencyTable {
 }
 
 impl AdjacencyTable {
-    /// One row. One that is free, reserved or out of range reads as [`AdjacencyKind::Prohibit`].
+    /// One row. One that is free, reserved or out of range reads as [`AdjacencyKind::Prohibit`], by no
+    /// port and of no adapter.
     #[inline]
     pub fn read(&self, id: AdjacencyId) -> Adjacency {
         let words = match self.rows.get(id.index()) {
@@ -122,11 +123,11 @@ fn neighbor_word(kind: AdjacencyKind, destination: MacAddr) -> u64 {
 }
 
 fn egress_word(port: PortId, source: MacAddr) -> u64 {
-    u64::from(port.0) << 48 | source.to_u64()
+    u64::from(!port.0) << 48 | source.to_u64()
 }
 
 fn limits_word(adapter: AdapterId, mtu: u16, vlan: u16) -> u64 {
-    u64::from(adapter.0) << 32 | u64::from(mtu) << 16 | u64::from(vlan)
+    u64::from(!adapter.0) << 32 | u64::from(mtu) << 16 | u64::from(vlan)
 }
 
 fn encode(row: &Adjacency) -> [u64; WORDS] {
@@ -143,9 +144,9 @@ fn decode(words: [u64; WORDS]) -> Adjacency {
     Adjacency {
         kind: AdjacencyKind::from_bits(words[NEIGHBOR] >> 56),
         destination: MacAddr::from_u64(words[NEIGHBOR] & MAC_MASK),
-        port: PortId((words[EGRESS] >> 48) as u16),
+        port: PortId(!((words[EGRESS] >> 48) as u16)),
         source: MacAddr::from_u64(words[EGRESS] & MAC_MASK),
-        adapter: AdapterId((words[LIMITS] >> 32) as u32),
+        adapter: AdapterId(!((words[LIMITS] >> 32) as u32)),
         mtu: (words[LIMITS] >> 16 & 0xffff) as u16,
         vlan: (words[LIMITS] & 0xffff) as u16,
         next_hop: (words[NEXT_HOP] & 0xffff_ffff) as u32,
@@ -243,7 +244,8 @@ impl AdjacencyWriter {
     pub fn reclaim(&mut self) {
         for row in self.limbo.collect(&self.qsbr) {
             if let Some(words) = self.table.rows.get(AdjacencyId(row).index()) {
-                words[NEIGHBOR].store(0, Ordering::Relaxed);
+                // Nobody names the row any more; should somebody, it leads nowhere.
+                words.iter().for_each(|word| word.store(0, Ordering::Relaxed));
             }
             self.uses[AdjacencyId(row).index()] = Use::Free;
             self.free.push(row);

@@ -74,8 +74,8 @@ pub(super) fn configure(
         dpdk_sys::rte_eth_dev_configure(port, spec.rx_queues, spec.tx_queues, &raw const conf)
     })?;
     let (rx_descriptors, tx_descriptors) = descriptors(port, spec, is_tap)?;
-    // SAFETY: *started*.
-    let node = u32::try_from(unsafe { dpdk_sys::rte_eth_dev_socket_id(port) }).unwrap_or(0);
+    // SAFETY: *started*. A device of no node says -1, which is the library's "any" (SOCKET_ID_ANY).
+    let node = u32::try_from(unsafe { dpdk_sys::rte_eth_dev_socket_id(port) }).unwrap_or(u32::MAX);
     for queue in 0..spec.rx_queues {
         // SAFETY: *started*; no configuration means the driver's defaults; pools are never freed.
         step("set up a receive queue", &mut || unsafe {
