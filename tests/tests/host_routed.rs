@@ -194,9 +194,8 @@ fn inbound(attach: Attach) {
     let captures: Vec<_> =
         world.cts.iter().map(|ct| ct.capture(world.iface(), "icmp[icmptype]==8")).collect();
     world.out().run(&format!("ping -n -q -c 3 -i 0.05 {}", address(1)));
-    for frame in lan.finish() {
-        assert_eq!(macs(&frame).1, uplink, "first to the server");
-    }
+    let arrived: Vec<_> = lan.finish().iter().map(|frame| macs(frame).1).collect();
+    assert_eq!(arrived, [uplink; 3], "first to the server");
     let got: Vec<usize> = captures.into_iter().map(|c| c.finish().len()).collect();
     assert_eq!(got, [3, 0, 0], "then to exactly its owner");
     world.end();
@@ -228,6 +227,9 @@ fn proxy_arp(attach: Attach) {
     std::thread::sleep(Duration::from_secs(1));
     assert!(world.out().arping("eth0", &address(1)).is_empty(), "no longer answered");
     assert_eq!(world.out().arping("eth0", &address(2)), [uplink], "the other one still is");
+    world.app.must("guest del ct2");
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(world.out().arping("eth0", &address(2)).is_empty(), "its guest is deregistered");
     world.end();
 }
 
@@ -249,6 +251,8 @@ fn inside_only(attach: Attach) {
     world.ct(2).reaches(&address(1));
     uplink.finish_empty();
     world.server.run("ip link set up0 down");
+    let link = || rows(world.app.json("show port info up0"))[0]["link"].clone();
+    eventually("the uplink is seen down", Duration::from_secs(5), || link() == "down");
     world.ct(1).reaches(&address(2));
     world.ct(2).reaches(&address(1));
     world.ct(1).never_reaches(OUT);
