@@ -69,6 +69,17 @@ fn hr4_server_and_guest_reach_each_other_on_the_shared_port() {
 }
 
 #[test]
+fn hr4_the_server_hears_of_a_guests_smaller_mtu() {
+    let world = World::routed(Attach::Own, 1);
+    world.server.reaches(&address(1));
+    world.app.must("adapter set ct1 eth0 mtu 1400");
+    let output = world.server.output(&format!("ping -n -c 3 -i 0.2 -M do -s 1450 {}", address(1)));
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(said.contains("mtu=1400"), "the kernel has learned it: {said}");
+    world.end();
+}
+
+#[test]
 fn hr5_the_shared_port_exists_before_any_container() {
     let world = World::routed(Attach::Shared, 0);
     let info = rows(world.app.json("show port info venet0"));
