@@ -37,7 +37,9 @@ pub fn streams_for(seconds: u32, client: &Host, server: &Host, server_ip: &str) 
     assert_eq!(bad_before, bad_after, "segments with a wrong checksum arrived");
     let received = &report["end"]["sum_received"];
     assert!(received["bytes"].as_f64().unwrap_or(0.0) > 0.0, "nothing received: {report}");
-    received["bits_per_second"].as_f64().expect("rate")
+    let rate = received["bits_per_second"].as_f64().expect("rate");
+    println!("{} to {}: {:.2} Gbit/s", client.name(), server.name(), rate / 1e9);
+    rate
 }
 
 /// Opens a connection from `client` to `server` and has a word go each way.
