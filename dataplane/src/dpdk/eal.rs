@@ -171,6 +171,11 @@ impl Eal {
             EalError::Init { .. } if wants_hugepages && hugepages(&["free_hugepages"]) == 0 => {
                 EalError::NoHugepages
             }
+            EalError::Init { reason } if wants_hugepages && reason.contains("emory") => {
+                let advice =
+                    "reserve more hugepages (`sysctl vm.nr_hugepages`) or ask for less by -m";
+                EalError::Init { reason: format!("{reason}; {advice}") }
+            }
             error => error,
         })?;
         let eal = Eal { workers: options.worker_cores.len() };
