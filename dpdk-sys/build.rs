@@ -34,6 +34,10 @@ const FUNCTIONS: &[&str] = &[
     "rte_eth_(macaddr_get|link_get_nowait|promiscuous_(enable|disable|get))",
     "rte_eth_allmulticast_(enable|disable|get)",
     "rte_eth_(stats_get|stats_reset|xstats_get|xstats_get_names|xstats_reset)",
+    // vhost library
+    "rte_vhost_driver_(register|unregister|callback_register|start)",
+    "rte_vhost_get_(negotiated_features|mtu|vring_num|ifname)",
+    "rte_vhost_(enqueue_burst|dequeue_burst|enable_guest_notification)",
     // tables of DPDK's own, the references of tests and benchmarks
     "rte_fib_(create|find_existing|free|add|delete|lookup_bulk|select_lookup)",
     "rte_lpm_(create|free|add|delete)",
@@ -46,6 +50,7 @@ const TYPES: &[&str] = &[
     "rte_mempool",
     "rte_eth_(conf|dev_info|link|stats|xstat|xstat_name|rxconf|txconf|event_type)",
     "rte_ether_addr",
+    "rte_vhost_device_ops",
     "rte_fib_(conf|type|dir24_8_nh_sz|lookup_type)",
     "rte_lpm_config",
     "rte_hash_parameters",

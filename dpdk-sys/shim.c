@@ -1,6 +1,7 @@
 /* Static inlines of libdpdk as linkable functions: one call per burst, none per packet. */
 #define _GNU_SOURCE
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "shim.h"
 
@@ -126,4 +127,20 @@ void gw_lpm_lookup_bulk(const struct rte_lpm *lpm, const uint32_t *addresses, ui
 			unsigned int count)
 {
 	rte_lpm_lookup_bulk(lpm, addresses, next_hops, count);
+}
+
+int gw_vhost_regions(int vid, struct gw_vhost_region *into, unsigned int room)
+{
+	struct rte_vhost_memory *memory = NULL;
+	uint32_t i, count;
+
+	if (rte_vhost_get_mem_table(vid, &memory) != 0 || memory == NULL)
+		return -1;
+	count = memory->nregions < room ? memory->nregions : room;
+	for (i = 0; i < count; i++) {
+		into[i].start = memory->regions[i].mmap_addr;
+		into[i].bytes = memory->regions[i].mmap_size;
+	}
+	free(memory);
+	return count;
 }

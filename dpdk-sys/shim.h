@@ -20,6 +20,7 @@
 #include <rte_mbuf_dyn.h>
 #include <rte_mempool.h>
 #include <rte_version.h>
+#include <rte_vhost.h>
 
 /* Constants that the headers write as casts or shifts, which bindgen doesn't evaluate. */
 static const uint64_t GW_RX_IP_CKSUM_MASK = RTE_MBUF_F_RX_IP_CKSUM_MASK;
@@ -30,6 +31,19 @@ static const uint64_t GW_RX_OFFLOAD_SCATTER = RTE_ETH_RX_OFFLOAD_SCATTER;
 static const uint64_t GW_RX_OFFLOAD_RSS_HASH = RTE_ETH_RX_OFFLOAD_RSS_HASH;
 static const uint64_t GW_TX_OFFLOAD_MULTI_SEGS = RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
 static const uint64_t GW_RSS_IP_TCP_UDP = RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP;
+static const uint64_t GW_RX_L4_CKSUM_MASK = RTE_MBUF_F_RX_L4_CKSUM_MASK;
+static const uint64_t GW_RX_L4_CKSUM_NONE = RTE_MBUF_F_RX_L4_CKSUM_NONE;
+static const uint64_t GW_RX_L4_CKSUM_BAD = RTE_MBUF_F_RX_L4_CKSUM_BAD;
+static const uint64_t GW_RX_LRO = RTE_MBUF_F_RX_LRO;
+static const uint64_t GW_TX_OFFLOAD_MASK = RTE_MBUF_F_TX_OFFLOAD_MASK;
+static const uint64_t GW_TX_TCP_CKSUM = RTE_MBUF_F_TX_TCP_CKSUM;
+static const uint64_t GW_TX_UDP_CKSUM = RTE_MBUF_F_TX_UDP_CKSUM;
+static const uint64_t GW_TX_TCP_SEG = RTE_MBUF_F_TX_TCP_SEG;
+static const uint64_t GW_TX_IPV4 = RTE_MBUF_F_TX_IPV4;
+static const uint64_t GW_TX_IPV6 = RTE_MBUF_F_TX_IPV6;
+static const uint64_t GW_VHOST_CLIENT = RTE_VHOST_USER_CLIENT;
+static const uint64_t GW_VHOST_NO_RECONNECT = RTE_VHOST_USER_NO_RECONNECT;
+static const uint64_t GW_VHOST_COMPLIANT_OFFLOAD = RTE_VHOST_USER_NET_COMPLIANT_OL_FLAGS;
 static const uint32_t GW_MQ_RX_RSS = RTE_ETH_MQ_RX_RSS;
 static const uint32_t GW_LCORE_ID_ANY = LCORE_ID_ANY;
 static const uint16_t GW_PORT_ALL = RTE_ETH_ALL;
@@ -77,5 +91,13 @@ FILE *gw_log_stream(gw_log_line line);
 int gw_lpm_lookup(const struct rte_lpm *lpm, uint32_t address, uint32_t *next_hop);
 void gw_lpm_lookup_bulk(const struct rte_lpm *lpm, const uint32_t *addresses, uint32_t *next_hops,
 			unsigned int count);
+
+/* A piece of a front-end's memory as the vhost library has mapped it. */
+struct gw_vhost_region {
+	void *start;
+	uint64_t bytes;
+};
+/* Fills `into` with up to `room` of them; returns how many there are, negative for none such. */
+int gw_vhost_regions(int vid, struct gw_vhost_region *into, unsigned int room);
 
 #endif

@@ -101,6 +101,8 @@ pub enum DropReason {
     EgressClosed,
     /// Egress: the transmit queue did not take it.
     TxFull,
+    /// Egress: nobody is at the other end of the vhost-user port.
+    NotConnected,
     /// Egress: a frame in several buffers, and the port's driver takes only one.
     TxChained,
     /// Egress: the ring to the worker that owns the port is full.
@@ -115,7 +117,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons, in order of their numbers.
-    pub const ALL: [DropReason; 47] = {
+    pub const ALL: [DropReason; 48] = {
         use DropReason::*;
         [
             Stopped,
@@ -160,6 +162,7 @@ impl DropReason {
             PuntFull,
             EgressClosed,
             TxFull,
+            NotConnected,
             TxChained,
             HandoffFull,
             NoMemory,
@@ -215,6 +218,7 @@ impl DropReason {
             Self::PuntFull => "punt-full",
             Self::EgressClosed => "egress-closed",
             Self::TxFull => "tx-full",
+            Self::NotConnected => "not-connected",
             Self::TxChained => "tx-chained",
             Self::HandoffFull => "handoff-full",
             Self::NoMemory => "no-memory",

@@ -24,8 +24,19 @@ pub trait TxQueue: Send {
         true
     }
     /// Sends from the front of `burst`, in order, up to the first frame that it could not take: that and
-    /// those behind it stay. Never waits.
-    fn tx(&mut self, burst: &mut Burst<Self::Frame>);
+    /// those behind it stay, and the answer says why. Never waits.
+    fn tx(&mut self, burst: &mut Burst<Self::Frame>) -> Unsent;
+}
+
+/// Why frames stayed, if any did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unsent {
+    /// The queue is full: they are lost.
+    Full,
+    /// Nobody is at the other end: they are lost.
+    NotConnected,
+    /// The queue is closed for a moment: they may wait and be offered again.
+    Later,
 }
 
 /// The kinds of frame, pool and queue that belong together: DPDK's, or in-memory ones in tests.

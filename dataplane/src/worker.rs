@@ -285,7 +285,7 @@ impl<I: Io> Worker<I> {
                     if self.path.egress.has(port) {
                         self.settle(now_ns);
                     }
-                    Displaced::Tx { port, tx: self.path.egress.set(port, tx) }
+                    Displaced::Tx { port, tx: self.path.set_way(port, tx) }
                 }
                 Command::SetPort(port, record) => {
                     Displaced::Port(self.path.view.set_port(port, record))

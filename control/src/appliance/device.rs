@@ -4,11 +4,11 @@ use super::Appliance;
 use crate::api::backend::{Refusal, RefusalKind};
 use crate::api::view::PortLabel;
 use crate::kernel::{self, InterfaceSetup, Place};
-use crate::model::{Mode, Namespace, PortSpec, TapSpec};
+use crate::model::{Mode, Namespace, PortSpec, TapSpec, VhostUserSpec};
 use crate::publish::{Assignment, PortFacts, Returned, Role};
 use crate::registry::{Adapter, DEFAULT_GATEWAY, Port as NamedPort, ServerPort};
 use dataplane::dpdk::ethdev::{self, next_vdev_name};
-use dataplane::dpdk::{AttachSpec, DpdkIo, EthPort, Netns, Rx, Tx};
+use dataplane::dpdk::{AttachSpec, DpdkIo, Netns, Port, Rx, Tx, VhostSpec, vhost};
 use dataplane::wire::ethernet::MacAddr;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -17,7 +17,7 @@ use std::path::PathBuf;
 /// A device that is attached, and what control does with it beside its queues.
 pub(super) struct Device {
     /// The driver's side.
-    pub(super) port: EthPort,
+    pub(super) port: Port,
     /// As the operator wrote it.
     pub(super) spec: PortSpec,
     /// Namespace in which its tap was born.
@@ -134,6 +134,45 @@ fn refuse(message: impl Into<String>) -> Refusal {
 impl Appliance {
     /// Opens a device. Nobody polls it yet.
     pub(super) fn open(&mut self, wanted: Wanted<'_>) -> Result<Opened, Refusal> {
+        match wanted.spec {
+            PortSpec::VhostUser(spec) => self.open_vhost(&wanted, spec),
+            _ => self.open_ethdev(wanted),
+        }
+    }
+
+    /// A socket for a guest, or a VM monitor's to connect to.
+    fn open_vhost(&mut self, wanted: &Wanted<'_>, spec: &VhostUserSpec) -> Result<Opened, Refusal> {
+        let spec = VhostSpec {
+            path: PathBuf::from(&spec.path),
+            is_client: spec.client,
+            pairs: spec.queues.unwrap_or(1),
+            group: spec.group.clone(),
+            perm: spec.perm,
+            mtu: wanted.mtu,
+            pool: self.pool,
+            qsbr: self.publisher.qsbr.clone(),
+        };
+        let (port, rx, tx) = vhost::open(self.eal, &spec)
+            .map_err(|error| refuse(format!("{}: {error}", wanted.label)))?;
+        let facts = PortFacts {
+            role: wanted.role,
+            own_mac: wanted.own_mac.unwrap_or(MacAddr::ZERO),
+            peer_mac: wanted.peer_mac.unwrap_or(MacAddr::ZERO),
+            mtu: wanted.mtu,
+        };
+        let device = Device {
+            port: Port::Vhost(port),
+            spec: wanted.spec.clone(),
+            netns: None,
+            interface: None,
+            paused: None,
+            is_up: None,
+            is_persistent: false,
+        };
+        Ok(Opened { device, facts, rx, tx, workers: wanted.workers.clone() })
+    }
+
+    fn open_ethdev(&mut self, wanted: Wanted<'_>) -> Result<Opened, Refusal> {
         let workers = u16::try_from(self.publisher.workers.count()).unwrap_or(1);
         let netns = namespace(wanted.spec, wanted.netns);
         let (device, interface, is_persistent) = device_string(wanted.spec)?;
@@ -183,7 +222,7 @@ impl Appliance {
         };
         let device = Device {
             interface: interface.or_else(|| port.kernel_interface()),
-            port,
+            port: Port::Ethdev(port),
             spec: wanted.spec.clone(),
             netns,
             paused: None,
@@ -422,12 +461,8 @@ fn device_string(spec: &PortSpec) -> Result<(String, Option<String>, bool), Refu
         PortSpec::VirtioUser { path } => {
             Ok((format!("{},path={path}", next_vdev_name("net_virtio_user")), None, false))
         }
-        PortSpec::VhostUser(_) => Err(Refusal::new(
-            RefusalKind::Invalid,
-            format!("port {spec}: vhost-user is not in this version; use `tap,iface=NAME`"),
-        )),
-        PortSpec::Shared(port) => {
-            Err(Refusal::new(RefusalKind::Internal, format!("shared port {port} has no device")))
+        PortSpec::VhostUser(_) | PortSpec::Shared(_) => {
+            Err(Refusal::new(RefusalKind::Internal, format!("{spec} is no DPDK device")))
         }
     }
 }

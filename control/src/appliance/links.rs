@@ -19,6 +19,7 @@ impl Appliance {
     pub(super) fn look_at_links(&mut self) {
         let labels: Vec<PortLabel> = self.devices.keys().cloned().collect();
         for label in labels {
+            self.tell_events(&label);
             let Some(device) = self.devices.get_mut(&label) else { continue };
             if device.port.is_lost() {
                 self.lose(&label);
@@ -34,6 +35,14 @@ impl Appliance {
             if before != Some(is_up) {
                 self.link_changed(&label, before, is_up);
             }
+        }
+    }
+
+    /// What a port has to say of its guest.
+    fn tell_events(&self, label: &PortLabel) {
+        let events = self.devices.get(label).map(|device| device.port.take_events());
+        for event in events.unwrap_or_default() {
+            self.event(&format!("port {label}: {event}"));
         }
     }
 

@@ -329,20 +329,9 @@ fn lay_values(new: &mut Adapter, wish: &AdapterWish) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Reads a port specification, and is the one place where those that this version can't serve are
-/// refused.
+/// Reads a port specification.
 pub(super) fn parse_port(text: &str) -> Result<PortSpec, Refusal> {
-    let spec: PortSpec = text.parse().map_err(|bad| Refusal::invalid("port", format!("{bad}")))?;
-    let form = match spec {
-        PortSpec::VhostUser(_) => "vhost-user",
-        PortSpec::VirtioUser { .. } => "virtio-user",
-        _ => return Ok(spec),
-    };
-    let message = format!(
-        "{form} ports are not in this version; tap,iface=NAME, a vdev, a PCI address and \
-         shared:PORT are"
-    );
-    Err(Refusal::unsupported("port", message))
+    text.parse().map_err(|bad| Refusal::invalid("port", format!("{bad}")))
 }
 
 /// Rate limits are in the contract and come in a later version.

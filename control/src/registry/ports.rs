@@ -284,6 +284,10 @@ fn check_device(spec: &PortSpec, wish: &PortWish) -> Result<(), Refusal> {
         let message = format!("shared:{port} is a place for adapters; a named port needs a device");
         return Err(Refusal::invalid("device", message));
     }
+    if let PortSpec::VhostUser(_) = spec {
+        let message = format!("{spec} is for a guest's adapter; a named port needs a device");
+        return Err(Refusal::invalid("device", message));
+    }
     let Some(netns) = &wish.netns else { return Ok(()) };
     namespace_name(netns).map_err(|why| Refusal::invalid("netns", why))?;
     match spec {

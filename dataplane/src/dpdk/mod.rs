@@ -2,7 +2,7 @@
 //!
 //! Read in this order: [`eal`] starts DPDK once and runs the workers, [`mempool`] makes the pool that
 //! every frame comes from, [`mbuf`] is a frame, [`ethdev`] attaches a device and hands out its queues,
-//! [`port`] puts the kinds of port behind one name each for the pipeline.
+//! [`vhost`] serves guests on vhost-user sockets, [`port`] puts the kinds of port behind one name each for the pipeline.
 //!
 //! Invariants that the SAFETY comments of this room name:
 //!
@@ -12,6 +12,8 @@
 //!   all of its segments, and no driver keeps one that it handed out or was not given.
 //! - *one poller*: a queue handle exists once per queue, isn't `Clone`, and its calls take `&mut self`;
 //!   a port is stopped or detached only by who can show all of its handles.
+//! - *gate*: a worker calls the vhost library only for a device whose gate it found open, and nobody
+//!   changes or ends the device before every worker has been quiescent since (see [`vhost`]).
 //! - *layout*: fields that Rust touches lie where the C compiler puts them; checked at start.
 #![allow(unsafe_code, reason = "this is the room that calls a C library")]
 #![allow(
@@ -28,6 +30,7 @@ pub mod netns;
 #[cfg(feature = "oracle")]
 pub mod oracle;
 pub mod port;
+pub mod vhost;
 
 pub use eal::{Eal, EalError, EalOptions};
 pub use ethdev::{AttachSpec, EthPort, PortError};
@@ -35,3 +38,4 @@ pub use mbuf::Mbuf;
 pub use mempool::{Pool, PoolError, PoolOps, PoolSpec};
 pub use netns::{Netns, NetnsError};
 pub use port::{DpdkIo, Port, Rx, Tx};
+pub use vhost::{VhostPort, VhostSpec, VhostState};

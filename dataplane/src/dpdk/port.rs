@@ -1,19 +1,23 @@
 //! The kinds of port behind one name each: what the workers are monomorphised over.
 //!
-//! One kind so far. Each name is an enum from the start because the limit of 32 ethdevs will be
-//! lifted by kinds of our own, and a match on a tag is cheaper than a call through a pointer.
+//! Each name is an enum because Debian's limit of 32 ethdevs is lifted by kinds of our own, and a match
+//! on a tag is cheaper than a call through a pointer.
 
-use super::ethdev::{EthPort, EthRx, EthTx};
+use super::ethdev::{EthPort, EthRx, EthStats, EthTx, LinkState, PortError};
 use super::mbuf::Mbuf;
 use super::mempool::Pool;
+use super::vhost::{VhostPort, VhostRx, VhostState, VhostTx};
 use crate::frame::Burst;
-use crate::io::{Io, RxQueue, TxQueue};
+use crate::io::{Io, RxQueue, TxQueue, Unsent};
+use crate::wire::ethernet::MacAddr;
 
 /// An attached port, control's side of it.
 #[derive(Debug)]
 pub enum Port {
     /// A DPDK device.
     Ethdev(EthPort),
+    /// A guest on a vhost-user socket.
+    Vhost(VhostPort),
 }
 
 /// One receive queue.
@@ -21,6 +25,8 @@ pub enum Port {
 pub enum Rx {
     /// Of a DPDK device.
     Ethdev(EthRx),
+    /// Of a vhost-user port.
+    Vhost(VhostRx),
 }
 
 /// One transmit queue.
@@ -28,6 +34,190 @@ pub enum Rx {
 pub enum Tx {
     /// Of a DPDK device.
     Ethdev(EthTx),
+    /// Of a vhost-user port.
+    Vhost(VhostTx),
+}
+
+impl Port {
+    /// The device as the operator wrote it; a socket's path.
+    pub fn device(&self) -> &str {
+        match self {
+            Self::Ethdev(port) => port.device(),
+            Self::Vhost(port) => port.device(),
+        }
+    }
+
+    /// DPDK's name of the driver, such as "net_tap"; "vhost-user" for such a port.
+    pub fn driver(&self) -> &str {
+        match self {
+            Self::Ethdev(port) => port.driver(),
+            Self::Vhost(_) => "vhost-user",
+        }
+    }
+
+    /// Ends the port; see [`EthPort::detach`].
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn detach(self, rx: Vec<Rx>, tx: Vec<Tx>) -> Result<(), PortError> {
+        match self {
+            Self::Ethdev(port) => port.detach(rx, tx),
+            Self::Vhost(port) => {
+                port.detach(rx, tx);
+                Ok(())
+            }
+        }
+    }
+
+    /// The least and the largest MTU that [`Port::set_mtu`] takes.
+    pub fn mtu_range(&self) -> (u16, u16) {
+        match self {
+            Self::Ethdev(port) => port.mtu_range(),
+            Self::Vhost(port) => port.mtu_range(),
+        }
+    }
+
+    /// Sets the MTU; see [`EthPort::set_mtu`].
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn set_mtu(&mut self, mtu: u16) -> Result<(), PortError> {
+        match self {
+            Self::Ethdev(port) => port.set_mtu(mtu),
+            Self::Vhost(port) => {
+                port.set_mtu(mtu);
+                Ok(())
+            }
+        }
+    }
+
+    /// Sets the device's MAC. A vhost-user port has none: the front-end's is the guest's own.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn set_mac(&mut self, mac: MacAddr) -> Result<(), PortError> {
+        match self {
+            Self::Ethdev(port) => port.set_mac(mac),
+            Self::Vhost(_) => Ok(()),
+        }
+    }
+
+    /// The device's MAC, where it has one.
+    pub fn mac(&self) -> Option<MacAddr> {
+        match self {
+            Self::Ethdev(port) => port.mac().ok(),
+            Self::Vhost(_) => None,
+        }
+    }
+
+    /// The link as the port sees it.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn link(&self) -> Result<LinkState, PortError> {
+        match self {
+            Self::Ethdev(port) => port.link(),
+            Self::Vhost(port) => Ok(port.link()),
+        }
+    }
+
+    /// Receives every multicast frame.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn set_all_multicast(&mut self, on: bool) -> Result<(), PortError> {
+        match self {
+            Self::Ethdev(port) => port.set_all_multicast(on),
+            Self::Vhost(_) => Ok(()),
+        }
+    }
+
+    /// Receives frames for any MAC; a vhost-user port always does.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn set_promiscuous(&mut self, on: bool) -> Result<(), PortError> {
+        match self {
+            Self::Ethdev(port) => port.set_promiscuous(on),
+            Self::Vhost(_) => Ok(()),
+        }
+    }
+
+    /// Whether it receives frames for any MAC.
+    pub fn is_promiscuous(&self) -> bool {
+        match self {
+            Self::Ethdev(port) => port.is_promiscuous(),
+            Self::Vhost(_) => true,
+        }
+    }
+
+    /// The kernel interface behind it, if any, by its present name.
+    pub fn kernel_interface(&self) -> Option<String> {
+        match self {
+            Self::Ethdev(port) => port.kernel_interface(),
+            Self::Vhost(_) => None,
+        }
+    }
+
+    /// Whether the device is gone for good; a guest that left may come back.
+    pub fn is_lost(&self) -> bool {
+        match self {
+            Self::Ethdev(port) => port.is_lost(),
+            Self::Vhost(_) => false,
+        }
+    }
+
+    /// The device's own counters.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn stats(&self) -> Result<EthStats, PortError> {
+        match self {
+            Self::Ethdev(port) => port.stats(),
+            Self::Vhost(port) => Ok(port.stats()),
+        }
+    }
+
+    /// Sets them to 0.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn reset_stats(&mut self) -> Result<(), PortError> {
+        match self {
+            Self::Ethdev(port) => port.reset_stats(),
+            Self::Vhost(port) => {
+                port.reset_stats();
+                Ok(())
+            }
+        }
+    }
+
+    /// Extended counters by name.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn xstats(&self) -> Result<Vec<(String, u64)>, PortError> {
+        match self {
+            Self::Ethdev(port) => port.xstats(),
+            Self::Vhost(port) => Ok(port.xstats()),
+        }
+    }
+
+    /// What is known of the front-end, for a vhost-user port.
+    pub fn vhost_state(&self) -> Option<VhostState> {
+        match self {
+            Self::Ethdev(_) => None,
+            Self::Vhost(port) => Some(port.state()),
+        }
+    }
+
+    /// What happened on it since the last call and the operator should hear of.
+    pub fn take_events(&self) -> Vec<String> {
+        match self {
+            Self::Ethdev(_) => Vec::new(),
+            Self::Vhost(port) => port.take_events(),
+        }
+    }
 }
 
 impl RxQueue for Rx {
@@ -37,6 +227,7 @@ impl RxQueue for Rx {
     fn rx(&mut self, into: &mut Burst<Mbuf>) -> usize {
         match self {
             Self::Ethdev(queue) => queue.rx(into),
+            Self::Vhost(queue) => queue.rx(into),
         }
     }
 }
@@ -48,13 +239,18 @@ impl TxQueue for Tx {
     fn takes(&self, frame: &Mbuf) -> bool {
         match self {
             Self::Ethdev(queue) => queue.takes(frame),
+            Self::Vhost(_) => true,
         }
     }
 
     #[inline]
-    fn tx(&mut self, burst: &mut Burst<Mbuf>) {
+    fn tx(&mut self, burst: &mut Burst<Mbuf>) -> Unsent {
         match self {
-            Self::Ethdev(queue) => queue.tx(burst),
+            Self::Ethdev(queue) => {
+                queue.tx(burst);
+                Unsent::Full
+            }
+            Self::Vhost(queue) => queue.tx(burst),
         }
     }
 }

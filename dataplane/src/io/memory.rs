@@ -1,11 +1,12 @@
 //! Ports in plain memory: a pair of bounded queues in place of a device. With
 //! [`MemoryPool`] they stand in for DPDK in the tests of this crate and of control.
 
-use super::{Io, RxQueue, TxQueue};
+use super::{Io, RxQueue, TxQueue, Unsent};
 use crate::frame::memory::{MemoryFrame, MemoryPool};
 use crate::frame::{Burst, Frame};
 use crossbeam::queue::ArrayQueue;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 /// In-memory frames, pools and queues.
 #[derive(Debug)]
@@ -29,13 +30,28 @@ pub struct MemoryPort {
     pub to_us: MemoryWire,
     /// What the appliance has sent. Full: its transmit queue takes no more.
     pub from_us: MemoryWire,
+    gate: Arc<AtomicU8>,
 }
+
+const OPEN: u8 = 0;
+const PAUSED: u8 = 1;
+const DOWN: u8 = 2;
 
 impl MemoryPort {
     /// A port that holds `depth` frames each way; at least 1.
     pub fn new(depth: usize) -> Self {
         let wire = || Arc::new(ArrayQueue::new(depth.max(1)));
-        Self { to_us: wire(), from_us: wire() }
+        Self { to_us: wire(), from_us: wire(), gate: Arc::default() }
+    }
+
+    /// From now on its transmit queue takes nothing, for this reason; `Full`: takes what there is room for.
+    pub fn close(&self, reason: Unsent) {
+        let gate = match reason {
+            Unsent::Full => OPEN,
+            Unsent::Later => PAUSED,
+            Unsent::NotConnected => DOWN,
+        };
+        self.gate.store(gate, Ordering::Relaxed);
     }
 
     /// The receive queue. Each of several takes what it gets hold of first.
@@ -45,7 +61,7 @@ impl MemoryPort {
 
     /// The transmit queue.
     pub fn tx(&self) -> MemoryTx {
-        MemoryTx { wire: self.from_us.clone(), takes_chains: true }
+        MemoryTx { wire: self.from_us.clone(), takes_chains: true, gate: self.gate.clone() }
     }
 
     /// The same as of a driver that takes no frame in several buffers.
@@ -77,6 +93,7 @@ impl RxQueue for MemoryRx {
 pub struct MemoryTx {
     wire: MemoryWire,
     takes_chains: bool,
+    gate: Arc<AtomicU8>,
 }
 
 impl TxQueue for MemoryTx {
@@ -86,7 +103,12 @@ impl TxQueue for MemoryTx {
         self.takes_chains || frame.head().len() == frame.len()
     }
 
-    fn tx(&mut self, burst: &mut Burst<MemoryFrame>) {
+    fn tx(&mut self, burst: &mut Burst<MemoryFrame>) -> Unsent {
+        match self.gate.load(Ordering::Relaxed) {
+            PAUSED => return Unsent::Later,
+            DOWN => return Unsent::NotConnected,
+            _ => {}
+        }
         let mut kept = Burst::new();
         let mut frames = burst.drain(..);
         for frame in &mut frames {
@@ -97,6 +119,7 @@ impl TxQueue for MemoryTx {
         }
         kept.extend(frames);
         *burst = kept;
+        Unsent::Full
     }
 }
 

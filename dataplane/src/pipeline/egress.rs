@@ -8,7 +8,7 @@ use super::work::drop_frame;
 use crate::counters::{AdapterCounter, Counters, DropReason, PortCounter};
 use crate::frame::{BURST_PKTS, Burst, Frame};
 use crate::ids::{AdapterId, PortId};
-use crate::io::{Io, TxQueue};
+use crate::io::{Io, TxQueue, Unsent};
 use arrayvec::ArrayVec;
 use crossbeam::queue::ArrayQueue;
 use std::sync::Arc;
@@ -69,14 +69,6 @@ impl<I: Io> Default for Egress<I> {
 }
 
 impl<I: Io> Egress<I> {
-    /// Sets a port's way out; returns the one that it replaces. Flush first.
-    pub fn set(&mut self, port: PortId, way: Option<Box<TxPort<I>>>) -> Option<Box<TxPort<I>>> {
-        match self.ports.get_mut(port.index()) {
-            Some(slot) => std::mem::replace(slot, way),
-            None => way,
-        }
-    }
-
     /// Whether there is a way out to this port.
     pub fn has(&self, port: PortId) -> bool {
         self.ports.get(port.index()).is_some_and(Option::is_some)
@@ -94,6 +86,10 @@ impl<I: Io> Path<I> {
             out.is_waiting = true;
             self.egress.waiting.push(port);
         }
+        if out.buffer.is_full() {
+            // Its queue asked for a moment (`Unsent::Later`), and that lasts.
+            return drop_frame(&self.counters, frame, DropReason::TxFull);
+        }
         out.buffer.push(frame);
         out.adapters.push(adapter);
         if out.buffer.is_full() {
@@ -106,19 +102,36 @@ impl<I: Io> Path<I> {
         self.send(departure.port, departure.adapter, departure.frame);
     }
 
-    /// Sends what waits in every buffer. Called once a loop.
+    /// Sends what waits in every buffer. Called once a loop. A port whose queue is closed for a moment
+    /// keeps its frames until the next one.
     pub fn flush(&mut self) {
-        for port in self.egress.waiting.drain(..) {
-            if let Some(Some(out)) = self.egress.ports.get_mut(port.index()) {
-                out.is_waiting = false;
-                flush(&self.counters, port, out);
+        let (ports, counters) = (&mut self.egress.ports, &self.counters);
+        self.egress.waiting.retain(|port| {
+            let Some(Some(out)) = ports.get_mut(port.index()) else { return false };
+            flush(counters, *port, out);
+            out.is_waiting = !out.buffer.is_empty();
+            out.is_waiting
+        });
+    }
+
+    /// Sets a port's way out; returns the one that it replaces. Flush first: what the old queue did not
+    /// take by then is dropped.
+    pub fn set_way(&mut self, port: PortId, way: Option<Box<TxPort<I>>>) -> Option<Box<TxPort<I>>> {
+        let Some(slot) = self.egress.ports.get_mut(port.index()) else { return way };
+        let mut before = std::mem::replace(slot, way);
+        if let Some(out) = &mut before {
+            for frame in out.buffer.drain(..) {
+                drop_frame(&self.counters, frame, DropReason::EgressClosed);
             }
+            out.adapters.clear();
         }
+        before
     }
 }
 
 /// Empties a buffer: sent frames are counted at both ends, what the queue did not take is dropped,
-/// since waiting would be latency for everyone else.
+/// since waiting would be latency for everyone else. Only a queue that is closed for a moment leaves
+/// them there, up to a burst.
 fn flush<I: Io>(counters: &Counters, port: PortId, out: &mut TxPort<I>) {
     if out.buffer.is_empty() {
         return;
@@ -131,11 +144,19 @@ fn flush<I: Io>(counters: &Counters, port: PortId, out: &mut TxPort<I>) {
             for (frame, adapter) in out.buffer.iter().zip(&out.adapters) {
                 facts.push((frame.ingress().port, *adapter, frame.len() as u64));
             }
-            queue.tx(&mut out.buffer);
+            let unsent = queue.tx(&mut out.buffer);
             let sent = facts.len() - out.buffer.len();
             count_sent(counters, port, &facts[..sent]);
+            let reason = match unsent {
+                Unsent::Full => DropReason::TxFull,
+                Unsent::NotConnected => DropReason::NotConnected,
+                Unsent::Later => {
+                    out.adapters.drain(..sent);
+                    return;
+                }
+            };
             for frame in out.buffer.drain(..) {
-                drop_frame(counters, frame, DropReason::TxFull);
+                drop_frame(counters, frame, reason);
             }
         }
         TxRoute::Handoff(ring) => {

@@ -29,6 +29,7 @@ const FREE: u64 = 0;
 const OFFLINE: u64 = u64::MAX;
 
 /// The epoch, and what each reader last saw of it.
+#[derive(Debug)]
 pub struct Qsbr {
     /// Raised by control, read by workers at each quiescent point.
     epoch: CachePadded<AtomicU64>,

@@ -316,10 +316,10 @@ name = "vm1"
 kind = "vm"
 [[guest.adapter]]
 name = "a"
-port = "vhost-user,path=/run/vm1.sock"
+port = "vhost-user,path=vm1.sock"
 [[guest.adapter]]
 name = "b"
-port = "virtio-user,path=/run/vm1.sock"
+port = "virtio-user,path=/run/vm1/"
 [[guest.adapter]]
 name = "c"
 port = "tap,iface=vm1-c"
@@ -337,8 +337,8 @@ addresses = ["2001:db8::1"]
     expect(
         text,
         &[
-            (7, "guest[vm1].adapter[a].port", "vhost-user ports are not in this version"),
-            (10, "guest[vm1].adapter[b].port", "virtio-user ports are not in this version"),
+            (7, "guest[vm1].adapter[a].port", "an absolute path"),
+            (10, "guest[vm1].adapter[b].port", "an absolute path"),
             (14, "guest[vm1].adapter[c].rate", "rate limits are not in this version"),
             (18, "guest[vm1].adapter[d].rate.up", "unknown key; the keys here are in, out"),
             (23, "guest[vm1].adapter[e].addresses", "routing of IPv6 is not in this version"),

@@ -139,8 +139,8 @@ fn addresses_that_no_adapter_can_have_are_refused_with_what_would_be_right() {
     let change = Change::AdapterAdd { guest: name("ct1"), adapter: name("eth0"), wish: limited };
     refuses(&mut registry, change, Unsupported, "rate limits are not in this version");
     for (port, kind, says) in [
-        ("vhost-user,path=/a", Unsupported, "vhost-user ports are not in this version"),
-        ("virtio-user,path=/a", Unsupported, "virtio-user ports are not in this version"),
+        ("vhost-user,path=a", Invalid, "an absolute path"),
+        ("virtio-user", Invalid, "is missing"),
         ("shared:none", NotFound, "there is no port none"),
         ("shared:up0", Conflict, "is no shared port"),
         ("0000:3b:00.9", Invalid, "PCI address"),

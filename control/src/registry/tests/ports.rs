@@ -90,7 +90,7 @@ fn devices_and_their_details_are_checked() {
         ),
         (uplink("0000:3b:00", &[], &[]), Invalid, "PCI address"),
         (uplink("shared:venet0", &[], &[]), Invalid, "a named port needs a device"),
-        (uplink("vhost-user,path=/a", &[], &[]), Unsupported, "not in this version"),
+        (uplink("vhost-user,path=/a", &[], &[]), Invalid, "is for a guest's adapter"),
         (altered(shared(), |w| w.netns = Some("a/b".to_owned())), Invalid, "namespace"),
         (
             altered(uplink("0000:3b:00.0", &[], &[]), |w| w.netns = Some("x".to_owned())),

@@ -225,7 +225,7 @@ fn apply(lab: &mut Lab, change: &Change) {
         }
         Change::Later(ns) => lab.now_ns += ns,
         Change::Close(port) => {
-            lab.path.egress.set(port, None);
+            lab.path.set_way(port, None);
         }
     }
 }

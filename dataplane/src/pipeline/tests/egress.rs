@@ -5,6 +5,7 @@ use super::lab::Lab;
 use super::packet::{Packet, filler, frame};
 use crate::counters::{AdapterCounter, DropReason, PortCounter};
 use crate::ids::{NetworkId, PortId};
+use crate::io::Unsent;
 use crate::pipeline::{Rates, TxPort, TxRoute};
 use crate::punt::Inject;
 use crate::wire::ethernet::MacAddr;
@@ -34,11 +35,45 @@ fn what_a_full_transmit_queue_does_not_take_is_dropped_and_counted() {
 }
 
 #[test]
+fn a_queue_that_is_closed_for_a_moment_gets_its_frames_later_and_in_order() {
+    let mut lab = Lab::with(256, 100, Rates::default());
+    lab.ports[&C2].close(Unsent::Later);
+    let frames: Vec<_> = (0..50).map(|id| from_c1(C2, id)).collect();
+    lab.receive_all(C1, &frames);
+    assert_eq!(lab.sent(C2).len(), 0);
+    // As many as a burst wait; others are not held up.
+    assert_eq!(lab.drops(C1), [(DropReason::TxFull, 18)]);
+    lab.passes(C1, from_c1(C3, 0), C3);
+    lab.ports[&C2].close(Unsent::Full);
+    lab.path.flush();
+    assert_eq!(ids(&lab.sent(C2)), (0..32).collect::<Vec<_>>());
+    assert_eq!(lab.adapter_count(adapter_on(C2), AdapterCounter::TxPkts), 32);
+    lab.passes(C1, from_c1(C2, 60), C2);
+}
+
+#[test]
+fn what_still_waits_when_a_way_is_closed_is_dropped_and_counted() {
+    let mut lab = Lab::new();
+    lab.ports[&C2].close(Unsent::Later);
+    lab.receive_all(C1, &[from_c1(C2, 0), from_c1(C2, 1)]);
+    assert!(lab.path.set_way(C2, None).is_some());
+    assert_eq!(lab.drops(C1), [(DropReason::EgressClosed, 2)]);
+    lab.path.flush();
+}
+
+#[test]
+fn nobody_at_the_other_end_is_a_counted_drop() {
+    let mut lab = Lab::new();
+    lab.ports[&C2].close(Unsent::NotConnected);
+    lab.refuses(C1, from_c1(C2, 0), DropReason::NotConnected);
+}
+
+#[test]
 fn a_port_that_takes_no_chains_gets_none_and_each_senders_books_stay_right() {
     let mut lab = Lab::new();
     let way = TxPort::new(TxRoute::Own(lab.ports[&C2].tx_without_chains()));
     lab.path.flush();
-    lab.path.egress.set(C2, Some(way));
+    lab.path.set_way(C2, Some(way));
     // A chained frame of C1's before a plain one of C3's, so that the first in the buffer isn't sent.
     for (port, is_chained) in [(C1, true), (C3, false)] {
         let bytes = Packet::new(at(port), GATEWAY_MAC, at(C2).ip).total(1400).bytes();
@@ -60,10 +95,10 @@ fn a_port_that_takes_no_chains_gets_none_and_each_senders_books_stay_right() {
 fn a_port_without_a_way_out_is_a_counted_drop() {
     let mut lab = Lab::new();
     lab.path.flush();
-    assert!(lab.path.egress.set(C2, None).is_some());
+    assert!(lab.path.set_way(C2, None).is_some());
     lab.refuses(C1, from_c1(C2, 0), DropReason::EgressClosed);
     let broadcast = frame(MacAddr::BROADCAST, at(M1).mac, 0x88b5, &filler(46));
-    lab.path.egress.set(M2, None);
+    lab.path.set_way(M2, None);
     lab.receive(M1, &broadcast);
     assert_eq!(lab.sent_all().len(), 2);
     assert_eq!(lab.drops(M1), [(DropReason::EgressClosed, 1)]);
@@ -73,7 +108,7 @@ fn a_port_without_a_way_out_is_a_counted_drop() {
 fn frames_for_another_workers_port_are_handed_over_in_order_and_counted_by_it() {
     let mut lab = Lab::new();
     let ring = Arc::new(ArrayQueue::new(40));
-    lab.path.egress.set(C2, Some(TxPort::new(TxRoute::Handoff(ring.clone()))));
+    lab.path.set_way(C2, Some(TxPort::new(TxRoute::Handoff(ring.clone()))));
     let frames: Vec<_> = (0..50).map(|id| from_c1(C2, id)).collect();
     lab.receive_all(C1, &frames);
     assert_eq!((ring.len(), lab.sent(C2).len()), (40, 0));
@@ -81,7 +116,7 @@ fn frames_for_another_workers_port_are_handed_over_in_order_and_counted_by_it() 
     assert_eq!(lab.counts(C1).counter(PortCounter::Forwarded), 0);
     // The owner: here the same path, with the port's queue.
     let own = TxPort::new(TxRoute::Own(lab.ports[&C2].tx()));
-    lab.path.egress.set(C2, Some(own));
+    lab.path.set_way(C2, Some(own));
     while let Some(departure) = ring.pop() {
         assert_eq!((departure.port, departure.adapter), (C2, adapter_on(C2)));
         lab.path.depart(departure);
@@ -97,7 +132,7 @@ fn numbers_out_of_range_are_harmless() {
     let mut lab = Lab::new();
     let port = PortId::NONE;
     let way = TxPort::new(TxRoute::Own(lab.ports[&C1].tx()));
-    assert!(lab.path.egress.set(port, Some(way)).is_some(), "it comes back");
+    assert!(lab.path.set_way(port, Some(way)).is_some(), "it comes back");
     assert!(!lab.path.egress.has(port));
     let record = Arc::new(lab.host.records[&C1].clone());
     assert!(lab.path.view.set_port(port, Some(record)).is_some());

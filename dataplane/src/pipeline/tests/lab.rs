@@ -41,7 +41,7 @@ impl Lab {
         let mut ports = BTreeMap::new();
         for id in host.records.keys() {
             let port = MemoryPort::new(depth);
-            path.egress.set(*id, Some(TxPort::new(TxRoute::Own(port.tx()))));
+            path.set_way(*id, Some(TxPort::new(TxRoute::Own(port.tx()))));
             ports.insert(*id, port);
         }
         let reader = host.qsbr.register().unwrap();
@@ -152,7 +152,7 @@ impl Lab {
         self.host.put_in_force(&mut self.path);
         self.path.view.is_forwarding = true;
         for (id, port) in &self.ports {
-            self.path.egress.set(*id, Some(TxPort::new(TxRoute::Own(port.tx()))));
+            self.path.set_way(*id, Some(TxPort::new(TxRoute::Own(port.tx()))));
         }
     }
 }
