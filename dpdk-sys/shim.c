@@ -9,6 +9,8 @@
 
 struct gw_mbuf_layout gw_mbuf_layout(void)
 {
+	const struct rte_mbuf mbuf = { .l2_len = 1, .l3_len = 2, .l4_len = 3, .tso_segsz = 4 };
+
 	return (struct gw_mbuf_layout){
 		.size = sizeof(struct rte_mbuf),
 		.buf_addr = offsetof(struct rte_mbuf, buf_addr),
@@ -21,6 +23,8 @@ struct gw_mbuf_layout gw_mbuf_layout(void)
 		.buf_len = offsetof(struct rte_mbuf, buf_len),
 		.pool = offsetof(struct rte_mbuf, pool),
 		.next = offsetof(struct rte_mbuf, next),
+		.tx_offload = offsetof(struct rte_mbuf, tx_offload),
+		.lengths = mbuf.tx_offload,
 	};
 }
 

@@ -61,6 +61,9 @@ struct gw_mbuf_layout {
 	size_t buf_len;
 	size_t pool;
 	size_t next;
+	size_t tx_offload;
+	/* tx_offload with an l2_len of 1, an l3_len of 2, an l4_len of 3 and a tso_segsz of 4 */
+	size_t lengths;
 };
 struct gw_mbuf_layout gw_mbuf_layout(void);
 

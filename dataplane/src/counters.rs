@@ -33,6 +33,8 @@ pub enum DropReason {
     VlanUnknown,
     /// Neither IPv4 nor ARP on a host-routed port or for the router (IPv6 not yet routed).
     EtherTypeUnsupported,
+    /// A guest asks for a checksum or a segmentation that can't be done on what it sent.
+    OffloadInvalid,
     /// Guard: source MAC is not the adapter's.
     SpoofedMac,
     /// Guard: source IP is not registered to the adapter.
@@ -117,7 +119,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons, in order of their numbers.
-    pub const ALL: [DropReason; 48] = {
+    pub const ALL: [DropReason; 49] = {
         use DropReason::*;
         [
             Stopped,
@@ -128,6 +130,7 @@ impl DropReason {
             RoutedBroadcast,
             VlanUnknown,
             EtherTypeUnsupported,
+            OffloadInvalid,
             SpoofedMac,
             SpoofedIp,
             SpoofedArp,
@@ -184,6 +187,7 @@ impl DropReason {
             Self::RoutedBroadcast => "routed-broadcast",
             Self::VlanUnknown => "vlan-unknown",
             Self::EtherTypeUnsupported => "ethertype-unsupported",
+            Self::OffloadInvalid => "offload-invalid",
             Self::SpoofedMac => "spoofed-mac",
             Self::SpoofedIp => "spoofed-ip",
             Self::SpoofedArp => "spoofed-arp",
@@ -247,11 +251,13 @@ pub enum PortCounter {
     Copies,
     /// Frames that came in here (or were generated or copied for it) and were sent somewhere.
     Forwarded,
-    /// Frames that ended here on purpose: given to control.
+    /// Frames that ended here on purpose: given to control, or sent in pieces that were generated.
     Consumed,
+    /// Of those, long TCP segments that were cut because their way out could not.
+    Segmented,
 }
 
-const PORT_COUNTERS: usize = 8;
+const PORT_COUNTERS: usize = 9;
 
 /// What is counted per adapter, from the appliance's side: `rx` came from the guest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -4,6 +4,7 @@
 //! vector ([`memory`]) in the tests that run without DPDK.
 
 use crate::ids::{AdapterId, PortId};
+use crate::wire::offload::Offload;
 use arrayvec::ArrayVec;
 
 pub mod memory;
@@ -63,6 +64,10 @@ pub trait Frame: Sized + Send {
     fn set_ingress(&mut self, ingress: Ingress);
     /// What the receiving port says of the IPv4 header checksum.
     fn ip_checksum(&self) -> ChecksumState;
+    /// What its sender left to do, checked against its bytes. A copy has the same.
+    fn offload(&self) -> Offload;
+    /// Sets what is left to do.
+    fn set_offload(&mut self, offload: Offload);
 }
 
 /// Where a worker's (or control's) new frames come from. Neither call waits.

@@ -4,6 +4,7 @@
 //! thread rule. Work moves between workers by moving handles (see `worker`), never by a lock.
 
 use crate::frame::{Burst, Frame, FramePool};
+use crate::wire::offload::Offload;
 
 pub mod memory;
 
@@ -22,6 +23,10 @@ pub trait TxQueue: Send {
     /// Whether it can send such a frame at all.
     fn takes(&self, _frame: &Self::Frame) -> bool {
         true
+    }
+    /// Whether the far end finishes this itself ([`Frame::offload`]); if not, it is done before.
+    fn finishes(&self, _offload: Offload) -> bool {
+        false
     }
     /// Sends from the front of `burst`, in order, up to the first frame that it could not take: that and
     /// those behind it stay, and the answer says why. Never waits.

@@ -5,6 +5,7 @@
 
 use crate::frame::{ChecksumState, Frame, HEADROOM_BYTES, Ingress};
 use crate::ids::{AdapterId, PortId};
+use crate::wire::offload::{self, Headers, Offload};
 use dpdk_sys::rte_mbuf;
 use std::fmt;
 use std::mem::{align_of, offset_of, size_of};
@@ -72,6 +73,9 @@ fn check_layout() -> Result<(), String> {
         ("buf_len", c.buf_len, offset_of!(rte_mbuf, buf_len)),
         ("pool", c.pool, offset_of!(rte_mbuf, pool)),
         ("next", c.next, offset_of!(rte_mbuf, next)),
+        ("tx_offload", c.tx_offload, offset_of!(rte_mbuf, __bindgen_anon_3)),
+        // Bits of it, as C sets them.
+        ("l2_len to tso_segsz", c.lengths, LENGTHS),
     ];
     match pairs.iter().find(|(_, in_c, in_rust)| in_c != in_rust) {
         Some((field, in_c, in_rust)) => {
@@ -80,6 +84,13 @@ fn check_layout() -> Result<(), String> {
         None => Ok(()),
     }
 }
+
+/// Places of the header lengths and of the segment size in `tx_offload`, bits.
+const L3_AT: u32 = 7;
+const L4_AT: u32 = 16;
+const SEGMENT_AT: u32 = 24;
+/// What C makes of an l2_len of 1, an l3_len of 2, an l4_len of 3 and a tso_segsz of 4.
+const LENGTHS: usize = 1 | 2 << L3_AT | 3 << L4_AT | 4 << SEGMENT_AT;
 
 impl Mbuf {
     /// Takes ownership of a fresh mbuf.
@@ -107,6 +118,53 @@ impl Mbuf {
     /// How many segments the frame is spread over; 1 for most.
     pub fn segments(&self) -> u16 {
         self.raw().nb_segs
+    }
+
+    fn tx_offload(&self) -> u64 {
+        // SAFETY: *layout*: the union's first member is these 64 bits, always initialised.
+        unsafe { self.raw().__bindgen_anon_3.tx_offload }
+    }
+
+    /// Checks what the guest that sent it asks for, as the vhost library or [`super::tap`] has noted it
+    /// in the receive flags, against the frame's own bytes. After this [`Frame::offload`] holds.
+    #[inline]
+    pub(super) fn check_offload(&mut self) {
+        let flags = self.raw().ol_flags;
+        if flags & (dpdk_sys::GW_RX_L4_CKSUM_MASK | dpdk_sys::GW_RX_LRO) != 0 {
+            self.check_asked(flags);
+        }
+    }
+
+    #[cold]
+    fn check_asked(&mut self, flags: u64) {
+        let is_long = flags & dpdk_sys::GW_RX_LRO != 0;
+        let asks = flags & dpdk_sys::GW_RX_L4_CKSUM_MASK == dpdk_sys::GW_RX_L4_CKSUM_NONE;
+        let size = u16::try_from(self.tx_offload() >> SEGMENT_AT & 0xffff).unwrap_or(u16::MAX);
+        let offload = match (asks, is_long) {
+            (_, true) => offload::check(self.head(), self.len(), Some(size)),
+            (true, false) => offload::check(self.head(), self.len(), None),
+            (false, false) => Offload::None,
+        };
+        self.set_offload(offload);
+    }
+
+    /// Says in the transmit flags what is left to do, as the vhost library reads them.
+    #[inline]
+    pub(super) fn ask_offload(&mut self) {
+        let (headers, flags) = match self.offload() {
+            Offload::None | Offload::Invalid => return,
+            Offload::Checksum(headers) if headers.is_tcp() => (headers, dpdk_sys::GW_TX_TCP_CKSUM),
+            Offload::Checksum(headers) => (headers, dpdk_sys::GW_TX_UDP_CKSUM),
+            Offload::Segment(headers, _) => {
+                (headers, dpdk_sys::GW_TX_TCP_SEG | dpdk_sys::GW_TX_TCP_CKSUM)
+            }
+        };
+        let family = match headers.is_ipv6(self.head()) {
+            true => dpdk_sys::GW_TX_IPV6,
+            false => dpdk_sys::GW_TX_IPV4,
+        };
+        let raw = self.raw_mut();
+        raw.ol_flags = raw.ol_flags & !dpdk_sys::GW_TX_OFFLOAD_MASK | flags | family;
     }
 
     fn ingress_field(&self) -> NonNull<IngressField> {
@@ -266,6 +324,52 @@ impl Frame for Mbuf {
             dpdk_sys::GW_RX_IP_CKSUM_BAD => ChecksumState::Bad,
             _ => ChecksumState::Unknown,
         }
+    }
+
+    #[inline]
+    fn offload(&self) -> Offload {
+        let flags = self.raw().ol_flags;
+        if flags & (dpdk_sys::GW_RX_L4_CKSUM_MASK | dpdk_sys::GW_RX_LRO) == 0 {
+            return Offload::None;
+        }
+        let bits = self.tx_offload();
+        // Each as wide as its field.
+        let field = |at: u32, width: u32| u16::try_from(bits >> at & ((1 << width) - 1));
+        let headers = Headers {
+            l2: field(0, 7).ok().and_then(|l2| u8::try_from(l2).ok()).unwrap_or(0),
+            l3: field(L3_AT, 9).unwrap_or(0),
+            l4: field(L4_AT, 8).ok().and_then(|l4| u8::try_from(l4).ok()).unwrap_or(0),
+        };
+        if flags & dpdk_sys::GW_RX_LRO != 0 {
+            return Offload::Segment(headers, field(SEGMENT_AT, 16).unwrap_or(0));
+        }
+        match flags & dpdk_sys::GW_RX_L4_CKSUM_MASK {
+            dpdk_sys::GW_RX_L4_CKSUM_NONE => Offload::Checksum(headers),
+            dpdk_sys::GW_RX_L4_CKSUM_BAD => Offload::Invalid,
+            _ => Offload::None,
+        }
+    }
+
+    fn set_offload(&mut self, offload: Offload) {
+        let pack = |headers: Headers, size: u16| {
+            u64::from(headers.l2)
+                | u64::from(headers.l3) << L3_AT
+                | u64::from(headers.l4) << L4_AT
+                | u64::from(size) << SEGMENT_AT
+        };
+        let (bits, flags) = match offload {
+            Offload::None => (0, 0),
+            Offload::Checksum(headers) => (pack(headers, 0), dpdk_sys::GW_RX_L4_CKSUM_NONE),
+            Offload::Segment(headers, size) => {
+                (pack(headers, size), dpdk_sys::GW_RX_L4_CKSUM_NONE | dpdk_sys::GW_RX_LRO)
+            }
+            Offload::Invalid => (0, dpdk_sys::GW_RX_L4_CKSUM_BAD),
+        };
+        let raw = self.raw_mut();
+        let mask =
+            dpdk_sys::GW_RX_L4_CKSUM_MASK | dpdk_sys::GW_RX_LRO | dpdk_sys::GW_TX_OFFLOAD_MASK;
+        raw.ol_flags = raw.ol_flags & !mask | flags;
+        raw.__bindgen_anon_3.tx_offload = bits;
     }
 }
 

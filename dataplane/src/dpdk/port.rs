@@ -10,6 +10,7 @@ use super::vhost::{VhostPort, VhostRx, VhostState, VhostTx};
 use crate::frame::Burst;
 use crate::io::{Io, RxQueue, TxQueue, Unsent};
 use crate::wire::ethernet::MacAddr;
+use crate::wire::offload::Offload;
 
 /// An attached port, control's side of it.
 #[derive(Debug)]
@@ -240,6 +241,14 @@ impl TxQueue for Tx {
         match self {
             Self::Ethdev(queue) => queue.takes(frame),
             Self::Vhost(_) => true,
+        }
+    }
+
+    #[inline]
+    fn finishes(&self, offload: Offload) -> bool {
+        match self {
+            Self::Ethdev(_) => false,
+            Self::Vhost(queue) => queue.finishes(offload),
         }
     }
 

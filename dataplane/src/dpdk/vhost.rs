@@ -43,9 +43,14 @@ const MTU_RANGE: (u16, u16) = (68, 65_535);
 /// Bytes of a relay's stack.
 const STACK_BYTES: usize = 128 << 10;
 
-/// Virtio features on offer, as far as the library has them (VIRTIO 1.2, 5.1.3 and 6).
+/// Virtio features on offer, as far as the library has them (VIRTIO 1.2, 5.1.3 and 6). Not on offer:
+/// congestion marks on long segments (the library loses them on their way to a guest) and UDP's.
 const FEATURES: u64 = {
+    const CSUM: u64 = 1;
+    const GUEST_CSUM: u64 = 1 << 1;
     const MTU: u64 = 1 << 3;
+    const GUEST_TSO: u64 = 1 << 7 | 1 << 8;
+    const HOST_TSO: u64 = 1 << 11 | 1 << 12;
     const MRG_RXBUF: u64 = 1 << 15;
     const CTRL_VQ: u64 = 1 << 17;
     const CTRL_RX: u64 = 1 << 18;
@@ -59,7 +64,11 @@ const FEATURES: u64 = {
     const VERSION_1: u64 = 1 << 32;
     const RING_PACKED: u64 = 1 << 34;
     const IN_ORDER: u64 = 1 << 35;
-    MTU | MRG_RXBUF
+    CSUM | GUEST_CSUM
+        | MTU
+        | GUEST_TSO
+        | HOST_TSO
+        | MRG_RXBUF
         | CTRL_VQ
         | CTRL_RX
         | GUEST_ANNOUNCE

@@ -6,6 +6,7 @@
 
 use super::{ChecksumState, Frame, FramePool, HEADROOM_BYTES, Ingress, ROOM_BYTES};
 use crate::ids::{AdapterId, PortId};
+use crate::wire::offload::Offload;
 use crossbeam::queue::ArrayQueue;
 use std::fmt;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ pub struct MemoryFrame {
     split: Option<usize>,
     ingress: Ingress,
     checksum: ChecksumState,
+    offload: Offload,
     /// The pool it came from, if any.
     pool: Option<Arc<Shared>>,
 }
@@ -44,6 +46,7 @@ impl MemoryFrame {
             split: None,
             ingress: Ingress { port: PortId::NONE, adapter: AdapterId::NONE },
             checksum: ChecksumState::Unknown,
+            offload: Offload::None,
             pool,
         }
     }
@@ -152,6 +155,14 @@ impl Frame for MemoryFrame {
     fn ip_checksum(&self) -> ChecksumState {
         self.checksum
     }
+
+    fn offload(&self) -> Offload {
+        self.offload
+    }
+
+    fn set_offload(&mut self, offload: Offload) {
+        self.offload = offload;
+    }
 }
 
 /// A pool with a bound, so that tests see what exhaustion does and that nothing leaks. Clones share
@@ -206,6 +217,7 @@ impl FramePool for MemoryPool {
         let mut copy = self.frame(frame.bytes(), frame.ingress.port)?;
         copy.ingress = frame.ingress;
         copy.checksum = frame.checksum;
+        copy.offload = frame.offload;
         Some(copy)
     }
 }

@@ -4,6 +4,7 @@
 use super::{Io, RxQueue, TxQueue, Unsent};
 use crate::frame::memory::{MemoryFrame, MemoryPool};
 use crate::frame::{Burst, Frame};
+use crate::wire::offload::Offload;
 use crossbeam::queue::ArrayQueue;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -44,6 +45,11 @@ impl MemoryPort {
         Self { to_us: wire(), from_us: wire(), gate: Arc::default() }
     }
 
+    /// The same as of a guest that finishes frames itself.
+    pub fn tx_that_finishes(&self) -> MemoryTx {
+        MemoryTx { finishes: true, ..self.tx() }
+    }
+
     /// From now on its transmit queue takes nothing, for this reason; `Full`: takes what there is room for.
     pub fn close(&self, reason: Unsent) {
         let gate = match reason {
@@ -61,7 +67,12 @@ impl MemoryPort {
 
     /// The transmit queue.
     pub fn tx(&self) -> MemoryTx {
-        MemoryTx { wire: self.from_us.clone(), takes_chains: true, gate: self.gate.clone() }
+        MemoryTx {
+            wire: self.from_us.clone(),
+            takes_chains: true,
+            gate: self.gate.clone(),
+            finishes: false,
+        }
     }
 
     /// The same as of a driver that takes no frame in several buffers.
@@ -94,6 +105,7 @@ pub struct MemoryTx {
     wire: MemoryWire,
     takes_chains: bool,
     gate: Arc<AtomicU8>,
+    finishes: bool,
 }
 
 impl TxQueue for MemoryTx {
@@ -101,6 +113,10 @@ impl TxQueue for MemoryTx {
 
     fn takes(&self, frame: &MemoryFrame) -> bool {
         self.takes_chains || frame.head().len() == frame.len()
+    }
+
+    fn finishes(&self, _offload: Offload) -> bool {
+        self.finishes
     }
 
     fn tx(&mut self, burst: &mut Burst<MemoryFrame>) -> Unsent {

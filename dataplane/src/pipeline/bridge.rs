@@ -181,5 +181,6 @@ pub(super) fn fits<F: Frame>(
             return Err(DropReason::BridgeProtocol);
         }
     }
-    if frame.len() > usize::from(mtu) + header { Err(DropReason::TooBig) } else { Ok(()) }
+    let bytes = frame.offload().frame_bytes(frame.len());
+    if bytes > usize::from(mtu) + header { Err(DropReason::TooBig) } else { Ok(()) }
 }

@@ -14,6 +14,7 @@ use crate::wire::ethernet::{
     is_link_local_group, pop_tag,
 };
 use crate::wire::ipv4::Ipv4;
+use crate::wire::offload::Offload;
 
 /// Headers up to here must lie in a chained frame's first segment: Ethernet, the tags that the guard
 /// looks under, IPv4 with options and 20 bytes of what it carries. The ports' own buffers are longer;
@@ -60,6 +61,7 @@ fn ethernet<F: Frame>(frame: &F) -> Result<Ethernet, DropReason> {
     let is_split = head.len() < CONTIGUOUS_BYTES && head.len() < frame.len();
     match Ethernet::parse(head) {
         Some(_) if is_split => Err(DropReason::EthernetTruncated),
+        Some(_) if frame.offload() == Offload::Invalid => Err(DropReason::OffloadInvalid),
         Some(ethernet) if ethernet.source.is_group() || ethernet.source == MacAddr::ZERO => {
             Err(DropReason::EthernetSource)
         }

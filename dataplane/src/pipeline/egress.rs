@@ -3,12 +3,13 @@
 //! A transmit queue has one worker. For a port whose queue another worker owns, frames are handed to
 //! that worker over its bounded ring; full means a counted drop, never a wait.
 
-use super::Path;
 use super::work::drop_frame;
+use super::{Path, segment};
 use crate::counters::{AdapterCounter, Counters, DropReason, PortCounter};
 use crate::frame::{BURST_PKTS, Burst, Frame};
 use crate::ids::{AdapterId, PortId};
 use crate::io::{Io, TxQueue, Unsent};
+use crate::wire::offload::Offload;
 use arrayvec::ArrayVec;
 use crossbeam::queue::ArrayQueue;
 use std::sync::Arc;
@@ -76,9 +77,31 @@ impl<I: Io> Egress<I> {
 }
 
 impl<I: Io> Path<I> {
-    /// Puts a frame into its port's buffer.
+    /// Puts a frame into its port's buffer, complete as far as the other end does not complete it.
     #[inline]
     pub(super) fn send(&mut self, port: PortId, adapter: AdapterId, frame: I::Frame) {
+        let offload = frame.offload();
+        if offload == Offload::None || self.finishes(port, offload) {
+            return self.put(port, adapter, frame);
+        }
+        segment::finish(self, port, adapter, frame);
+    }
+
+    /// Whether what is left to do on a frame is done beyond this worker's queue for the port.
+    fn finishes(&self, port: PortId, offload: Offload) -> bool {
+        match self.egress.ports.get(port.index()) {
+            Some(Some(out)) => match &out.route {
+                TxRoute::Own(queue) => queue.finishes(offload),
+                TxRoute::Handoff(_) => true,
+            },
+            // There is no way out at all.
+            _ => true,
+        }
+    }
+
+    /// Puts a frame into its port's buffer as it is.
+    #[inline]
+    pub(super) fn put(&mut self, port: PortId, adapter: AdapterId, frame: I::Frame) {
         let Some(Some(out)) = self.egress.ports.get_mut(port.index()) else {
             return drop_frame(&self.counters, frame, DropReason::EgressClosed);
         };

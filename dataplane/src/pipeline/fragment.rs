@@ -1,7 +1,7 @@
 //! Sends a packet that is larger than its way in pieces (RFC 791). Rare, so it copies.
 
-use super::Path;
 use super::work::drop_frame;
+use super::{Path, segment};
 use crate::counters::{DropReason, PortCounter};
 use crate::frame::{ChecksumState, Frame, FramePool, ROOM_BYTES};
 use crate::io::Io;
@@ -9,6 +9,7 @@ use crate::table::Adjacency;
 use crate::wire::ethernet::HEADER_BYTES;
 use crate::wire::fragment::{Fragment, Fragments};
 use crate::wire::ipv4::Ipv4;
+use crate::wire::offload::Offload;
 use crate::wire::tag::push_tag;
 
 /// Largest piece: what one new frame holds. A way with a larger MTU gets more pieces than it needs.
@@ -16,7 +17,13 @@ const PIECE_BYTES_MAX: u16 = 2_034;
 const _: () = assert!(HEADER_BYTES + PIECE_BYTES_MAX as usize == ROOM_BYTES);
 
 /// `frame` is rewritten already; every piece is generated, the frame itself consumed.
-pub(super) fn send_pieces<I: Io>(path: &mut Path<I>, way: &Adjacency, frame: I::Frame) {
+pub(super) fn send_pieces<I: Io>(path: &mut Path<I>, way: &Adjacency, mut frame: I::Frame) {
+    match frame.offload() {
+        // Smaller segments are as good, and no fragment is needed.
+        Offload::Segment(..) => return segment::send_pieces(path, way, frame),
+        Offload::Checksum(headers) => segment::complete(&mut frame, headers),
+        Offload::None | Offload::Invalid => {}
+    }
     let packet = frame.head().get(HEADER_BYTES..).unwrap_or_default();
     let parsed = Ipv4::parse(packet, frame.len(), ChecksumState::Good);
     let mtu = way.mtu.min(PIECE_BYTES_MAX);

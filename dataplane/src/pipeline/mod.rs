@@ -22,6 +22,7 @@ mod layers;
 mod limit;
 mod rewrite;
 mod route;
+mod segment;
 #[cfg(test)]
 mod tests;
 mod view;

@@ -59,7 +59,8 @@ pub(super) fn route<F: Frame>(
         }
         let ip = work.ip[slot];
         work.adjacency[slot] = last.1;
-        work.verdicts[slot] = decide(record, view, &ip, &last.1);
+        let longest = frame.offload().packet_bytes(ip.total_bytes);
+        work.verdicts[slot] = decide(record, view, &ip, longest, &last.1);
         if matches!(work.verdicts[slot], Verdict::Send | Verdict::Fragment) {
             // Ethernet padding is no part of the packet and must not grow into the next frame.
             frame.truncate(HEADER_BYTES + usize::from(ip.total_bytes));
@@ -67,7 +68,8 @@ pub(super) fn route<F: Frame>(
     }
 }
 
-fn decide(record: &PortRecord, view: &View, ip: &Ipv4, way: &Adjacency) -> Verdict {
+/// `longest`: bytes of the longest packet that this one becomes on the wire.
+fn decide(record: &PortRecord, view: &View, ip: &Ipv4, longest: u16, way: &Adjacency) -> Verdict {
     if way.kind == AdjacencyKind::Local {
         return Verdict::Answer;
     }
@@ -103,7 +105,7 @@ fn decide(record: &PortRecord, view: &View, ip: &Ipv4, way: &Adjacency) -> Verdi
         return Verdict::Error(ErrorKind::TimeExceeded, DropReason::TtlExceeded);
     }
     match way.kind {
-        AdjacencyKind::Forward if ip.total_bytes > way.mtu => too_big(ip, way.mtu),
+        AdjacencyKind::Forward if longest > way.mtu => too_big(ip, way.mtu),
         AdjacencyKind::Forward => Verdict::Send,
         AdjacencyKind::Glean | AdjacencyKind::Incomplete => Verdict::Resolve,
         AdjacencyKind::Unreachable => {

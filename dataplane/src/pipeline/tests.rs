@@ -15,6 +15,7 @@ mod host;
 mod lab;
 mod learn;
 mod member;
+mod offload;
 mod packet;
 mod route;
 mod threads;

@@ -1,6 +1,7 @@
 //! 802.1Q tags (802.1Q-2018 9.6): read, pushed and popped between the MACs and the EtherType.
 
 use super::ethernet::{ETHERTYPE_VLAN, HEADER_BYTES, TAG_BYTES};
+use super::offload::Offload;
 use crate::frame::Frame;
 
 /// Bytes of both MACs, which a tag stands behind.
@@ -44,6 +45,7 @@ pub fn push_tag(frame: &mut impl Frame, vid: u16) -> bool {
         tag[..2].copy_from_slice(&ETHERTYPE_VLAN.to_be_bytes());
         tag[2..].copy_from_slice(&(vid & 0xfff).to_be_bytes());
     }
+    move_headers(frame, |l2| l2 + TAG_BYTES);
     true
 }
 
@@ -56,7 +58,20 @@ pub fn pop_tag(frame: &mut impl Frame) -> bool {
     if tagged {
         head.copy_within(..MACS_BYTES, TAG_BYTES);
     }
-    tagged && frame.shrink_front(TAG_BYTES)
+    let popped = tagged && frame.shrink_front(TAG_BYTES);
+    if popped {
+        move_headers(frame, |l2| l2.saturating_sub(TAG_BYTES));
+    }
+    popped
+}
+
+/// What is left to do on the frame says where its packet begins.
+#[inline]
+fn move_headers(frame: &mut impl Frame, to: impl FnOnce(usize) -> usize) {
+    let offload = frame.offload();
+    if offload != Offload::None {
+        frame.set_offload(offload.with_l2(to));
+    }
 }
 
 #[cfg(test)]

@@ -5,9 +5,15 @@ use super::super::mempool::Pool;
 use super::link::{Gate, Link, QueueCounts};
 use crate::frame::{Burst, Frame};
 use crate::io::Unsent;
+use crate::wire::offload::Offload;
 use dpdk_sys::rte_mbuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Feature bits by which a guest takes unfinished frames (VIRTIO 1.2, 5.1.3).
+const GUEST_CSUM: u32 = 1;
+const GUEST_TSO4: u32 = 7;
+const GUEST_TSO6: u32 = 8;
 
 /// One ring that the guest sends by (*one poller*).
 #[derive(Debug)]
@@ -45,6 +51,7 @@ impl VhostRx {
             into.set_len(len + count);
             count
         };
+        into[len..].iter_mut().for_each(Mbuf::check_offload);
         if count > 0
             && let Some(counts) = self.link.rx.get(usize::from(self.pair))
         {
@@ -78,9 +85,24 @@ impl VhostTx {
         Unsent::Full
     }
 
+    /// Whether the guest takes such a frame: it has negotiated that.
+    #[inline]
+    pub(crate) fn finishes(&self, offload: Offload) -> bool {
+        let features = self.link.features.load(Ordering::Relaxed);
+        let has = |bit: u32| features & 1 << bit != 0;
+        match offload {
+            Offload::None => true,
+            Offload::Checksum(_) => has(GUEST_CSUM),
+            // The family is in the frame; who takes one and not the other gets both in pieces.
+            Offload::Segment(..) => has(GUEST_TSO4) && has(GUEST_TSO6),
+            Offload::Invalid => false,
+        }
+    }
+
     /// Copies `run` frames into a ring and frees those that went; how many.
     fn enqueue(&self, vid: i32, pair: u16, burst: &mut Burst<Mbuf>, run: usize) -> usize {
         let count = u16::try_from(run).unwrap_or(u16::MAX);
+        burst.iter_mut().take(run).for_each(Mbuf::ask_offload);
         // SAFETY: *gate*, as in `rx`. The library copies out of the first `sent` frames and keeps
         // none of them.
         let sent = unsafe {
