@@ -14,6 +14,10 @@ pub trait RxQueue: Send {
     type Frame: Frame;
     /// Adds what has arrived to `into`, up to its room; returns how many. Never waits.
     fn rx(&mut self, into: &mut Burst<Self::Frame>) -> usize;
+    /// Whether it may be looked at less often while nothing comes: nothing is lost when it is late.
+    fn may_rest(&self) -> bool {
+        false
+    }
 }
 
 /// One transmit queue of a port.

@@ -146,16 +146,29 @@ pub struct WorkerLink<I: Io> {
     pub stats: Arc<WorkerStats>,
 }
 
+/// Looks in a row at a queue that brought nothing, after which it rests if it may.
+const REST_AFTER: u32 = 256;
+/// While there is traffic, one of so many resting queues is looked at in each loop: hundreds of idle
+/// guests cost the busy ones little, and the first packet of one waits for so many loops at most.
+const REST_SHARE: usize = 32;
+
 struct RxSlot<I: Io> {
     port: PortId,
     queue: u16,
     rx: Box<I::Rx>,
+    /// Looks in a row that brought nothing.
+    empty: u32,
 }
 
 /// One worker; moved to its core and run there.
 pub struct Worker<I: Io> {
     path: Path<I>,
+    /// Those looked at in each loop, then those that rest.
     rx: Vec<RxSlot<I>>,
+    /// How many are looked at in each loop.
+    awake: usize,
+    /// The resting one whose turn is next.
+    turn: usize,
     commands: Arc<ArrayQueue<Command<I>>>,
     displaced: Arc<ArrayQueue<Displaced<I>>>,
     injects: Arc<ArrayQueue<Inject<I::Frame>>>,
@@ -194,6 +207,8 @@ impl<I: Io> Worker<I> {
         let worker = Self {
             path,
             rx: Vec::with_capacity(PortId::LIMIT),
+            awake: 0,
+            turn: 0,
             commands: link.commands.clone(),
             displaced: link.displaced.clone(),
             injects: link.injects.clone(),
@@ -234,14 +249,63 @@ impl<I: Io> Worker<I> {
         // What was handed over or held is older than what the queues have now. No more than so many:
         // neither ring can keep the worker from its ports.
         let mut pkts = self.take_in(BURST_PKTS, QUEUE_DEPARTURES / 4, now_ns);
-        for slot in &mut self.rx {
-            let count = slot.rx.rx(burst);
-            if count > 0 {
-                pkts += count;
-                self.path.run(slot.port, burst, now_ns);
+        let mut at = 0;
+        while at < self.awake {
+            let count = self.take(at, burst, now_ns);
+            pkts += count;
+            let slot = &mut self.rx[at];
+            slot.empty = if count > 0 { 0 } else { slot.empty.saturating_add(1) };
+            if slot.empty >= REST_AFTER && slot.rx.may_rest() {
+                self.awake -= 1;
+                self.rx.swap(at, self.awake);
+            } else {
+                at += 1;
             }
         }
+        pkts += self.look_at_resting(burst, pkts > 0, now_ns);
         self.path.flush();
+        pkts
+    }
+
+    /// One queue's burst, all the way.
+    #[inline]
+    fn take(&mut self, at: usize, burst: &mut Burst<I::Frame>, now_ns: u64) -> usize {
+        let slot = &mut self.rx[at];
+        let count = slot.rx.rx(burst);
+        if count > 0 {
+            self.path.run(slot.port, burst, now_ns);
+        }
+        count
+    }
+
+    /// A share of the resting queues in turn, or all of them where there is nothing else to do. One
+    /// that has something wakes up.
+    fn look_at_resting(
+        &mut self,
+        burst: &mut Burst<I::Frame>,
+        is_busy: bool,
+        now_ns: u64,
+    ) -> usize {
+        let resting = self.rx.len() - self.awake;
+        let looks = if is_busy { resting.div_ceil(REST_SHARE) } else { resting };
+        let mut pkts = 0;
+        for _ in 0..looks {
+            if !(self.awake..self.rx.len()).contains(&self.turn) {
+                self.turn = self.awake;
+            }
+            // The last one's waking leaves none.
+            if self.turn >= self.rx.len() {
+                break;
+            }
+            let count = self.take(self.turn, burst, now_ns);
+            pkts += count;
+            if count > 0 {
+                self.rx[self.turn].empty = 0;
+                self.rx.swap(self.turn, self.awake);
+                self.awake += 1;
+            }
+            self.turn += 1;
+        }
         pkts
     }
 
@@ -323,13 +387,26 @@ impl<I: Io> Worker<I> {
             // More would allocate.
             return Displaced::Rx { port, queue, rx: Some(rx) };
         }
-        self.rx.push(RxSlot { port, queue, rx });
+        self.rx.push(RxSlot { port, queue, rx, empty: 0 });
+        // Awake: behind those that are.
+        let last = self.rx.len() - 1;
+        self.rx.swap(self.awake, last);
+        self.awake += 1;
         Displaced::Nothing
     }
 
     fn remove_rx(&mut self, port: PortId, queue: u16) -> Displaced<I> {
         let place = self.rx.iter().position(|slot| slot.port == port && slot.queue == queue);
-        let rx = place.map(|place| self.rx.swap_remove(place).rx);
+        let rx = place.map(|place| {
+            let mut place = place;
+            if place < self.awake {
+                // The last one awake takes its place, and a resting one that one's.
+                self.awake -= 1;
+                self.rx.swap(place, self.awake);
+                place = self.awake;
+            }
+            self.rx.swap_remove(place).rx
+        });
         Displaced::Rx { port, queue, rx }
     }
 

@@ -44,6 +44,10 @@ impl Appliance {
         for event in events.unwrap_or_default() {
             self.event(&format!("port {label}: {event}"));
         }
+        if self.devices.get(label).is_some_and(|device| device.port.take_moved()) {
+            self.event(&format!("port {label}: its guest was migrated here"));
+            self.announce_port(label);
+        }
     }
 
     fn link_changed(&mut self, label: &PortLabel, before: Option<bool>, is_up: bool) {

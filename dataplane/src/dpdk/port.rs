@@ -212,6 +212,14 @@ impl Port {
         }
     }
 
+    /// Whether its guest was migrated here since the last call; see [`VhostPort::take_moved`].
+    pub fn take_moved(&self) -> bool {
+        match self {
+            Self::Ethdev(_) => false,
+            Self::Vhost(port) => port.take_moved(),
+        }
+    }
+
     /// What happened on it since the last call and the operator should hear of.
     pub fn take_events(&self) -> Vec<String> {
         match self {
@@ -229,6 +237,16 @@ impl RxQueue for Rx {
         match self {
             Self::Ethdev(queue) => queue.rx(into),
             Self::Vhost(queue) => queue.rx(into),
+        }
+    }
+
+    #[inline]
+    fn may_rest(&self) -> bool {
+        match self {
+            // A NIC's queue overflows while nobody looks.
+            Self::Ethdev(_) => false,
+            // A guest's packets wait in its own memory.
+            Self::Vhost(_) => true,
         }
     }
 }

@@ -214,6 +214,12 @@ impl VhostPort {
         }
     }
 
+    /// Whether the front-end has said since the last call that its guest was migrated here (SEND_RARP):
+    /// its addresses are to be announced. In a network the library's RARP frame does that.
+    pub fn take_moved(&self) -> bool {
+        self.link.has_moved.swap(false, Ordering::AcqRel)
+    }
+
     /// What happened since the last call and the operator should hear of.
     pub fn take_events(&self) -> Vec<String> {
         self.link.take_events()

@@ -7,7 +7,7 @@ use crate::frame::{Burst, Frame};
 use crate::wire::offload::Offload;
 use crossbeam::queue::ArrayQueue;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 /// In-memory frames, pools and queues.
 #[derive(Debug)]
@@ -32,6 +32,7 @@ pub struct MemoryPort {
     /// What the appliance has sent. Full: its transmit queue takes no more.
     pub from_us: MemoryWire,
     gate: Arc<AtomicU8>,
+    looks: Arc<AtomicUsize>,
 }
 
 const OPEN: u8 = 0;
@@ -42,7 +43,7 @@ impl MemoryPort {
     /// A port that holds `depth` frames each way; at least 1.
     pub fn new(depth: usize) -> Self {
         let wire = || Arc::new(ArrayQueue::new(depth.max(1)));
-        Self { to_us: wire(), from_us: wire(), gate: Arc::default() }
+        Self { to_us: wire(), from_us: wire(), gate: Arc::default(), looks: Arc::default() }
     }
 
     /// The same as of a guest that finishes frames itself.
@@ -62,7 +63,17 @@ impl MemoryPort {
 
     /// The receive queue. Each of several takes what it gets hold of first.
     pub fn rx(&self) -> MemoryRx {
-        MemoryRx(self.to_us.clone())
+        MemoryRx { wire: self.to_us.clone(), may_rest: false, looks: self.looks.clone() }
+    }
+
+    /// The same of a port that loses nothing when it is looked at late.
+    pub fn rx_that_may_rest(&self) -> MemoryRx {
+        MemoryRx { may_rest: true, ..self.rx() }
+    }
+
+    /// How often its receive queues were looked at.
+    pub fn looks(&self) -> usize {
+        self.looks.load(Ordering::Relaxed)
     }
 
     /// The transmit queue.
@@ -83,19 +94,28 @@ impl MemoryPort {
 
 /// Takes frames off a wire.
 #[derive(Debug)]
-pub struct MemoryRx(MemoryWire);
+pub struct MemoryRx {
+    wire: MemoryWire,
+    may_rest: bool,
+    looks: Arc<AtomicUsize>,
+}
 
 impl RxQueue for MemoryRx {
     type Frame = MemoryFrame;
 
     fn rx(&mut self, into: &mut Burst<MemoryFrame>) -> usize {
+        self.looks.fetch_add(1, Ordering::Relaxed);
         let before = into.len();
         while !into.is_full()
-            && let Some(frame) = self.0.pop()
+            && let Some(frame) = self.wire.pop()
         {
             into.push(frame);
         }
         into.len() - before
+    }
+
+    fn may_rest(&self) -> bool {
+        self.may_rest
     }
 }
 

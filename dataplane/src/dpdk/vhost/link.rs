@@ -63,6 +63,8 @@ pub(super) struct Link {
     pub(super) connects: AtomicU32,
     /// Front-ends that were cut off for what they did.
     pub(super) resets: AtomicU32,
+    /// The guest has been migrated here and wants that told.
+    pub(super) has_moved: AtomicBool,
     /// Wakes the relay.
     pub(super) wake: EventFd,
     should_stop: AtomicBool,
@@ -92,6 +94,7 @@ impl Link {
             mtu: AtomicU16::new(mtu),
             connects: AtomicU32::new(0),
             resets: AtomicU32::new(0),
+            has_moved: AtomicBool::new(false),
             wake: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
             should_stop: AtomicBool::new(false),
             has_ended: Mutex::new(true),

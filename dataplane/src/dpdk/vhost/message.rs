@@ -28,6 +28,7 @@ pub(super) const SET_LOG_BASE: u32 = 6;
 pub(super) const GET_PROTOCOL_FEATURES: u32 = 15;
 pub(super) const SET_PROTOCOL_FEATURES: u32 = 16;
 pub(super) const GET_QUEUE_NUM: u32 = 17;
+pub(super) const SEND_RARP: u32 = 19;
 pub(super) const NET_SET_MTU: u32 = 20;
 
 /// The protocol feature by which the sender may ask for an outcome.
@@ -123,7 +124,7 @@ const RULES: [Rule; 22] = {
         rule(SET_PROTOCOL_FEATURES, "SET_PROTOCOL_FEATURES", Exactly(8), None, false, true),
         rule(GET_QUEUE_NUM, "GET_QUEUE_NUM", UpTo(8), None, true, false),
         rule(18, "SET_VRING_ENABLE", Exactly(8), None, false, true),
-        rule(19, "SEND_RARP", Exactly(8), None, false, true),
+        rule(SEND_RARP, "SEND_RARP", Exactly(8), None, false, true),
         rule(NET_SET_MTU, "NET_SET_MTU", Exactly(8), None, false, true),
         rule(39, "SET_STATUS", Exactly(8), None, false, true),
         rule(40, "GET_STATUS", UpTo(8), None, true, false),

@@ -290,6 +290,7 @@ impl<'a> Session<'a> {
             message::GET_QUEUE_NUM => {
                 answer = Message::reply(message.request, self.link.pairs.into());
             }
+            message::SEND_RARP => self.link.has_moved.store(true, Ordering::Release),
             message::SET_PROTOCOL_FEATURES => {
                 self.has_outcomes = message.number() & message::PROTOCOL_F_REPLY_ACK != 0;
             }

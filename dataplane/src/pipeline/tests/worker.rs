@@ -100,6 +100,56 @@ fn ids(port: &MemoryPort) -> Vec<u16> {
 }
 
 #[test]
+fn idle_guests_are_looked_at_seldom_beside_busy_ones_and_served_all_the_same() {
+    let mut bench = Bench::new();
+    let (busy, out) = (MemoryPort::new(64), MemoryPort::new(4096));
+    bench.set_tx(C2, Some(&out));
+    bench.add_rx(C1, &busy);
+    let idle: Vec<_> = (100..196).map(|id| (PortId(id), MemoryPort::new(64))).collect();
+    for (id, port) in &idle {
+        let rx = Box::new(port.rx_that_may_rest());
+        bench.command(Command::AddRx { port: *id, queue: 0, rx });
+    }
+    let looks = |idle: &[(PortId, MemoryPort)]| idle.iter().map(|i| i.1.looks()).sum::<usize>();
+    // Awake for so long, then at rest, in whose turn they are the same loop.
+    for _ in 0..256 {
+        bench.poll();
+    }
+    let before = looks(&idle);
+    assert_eq!(before, 257 * 96);
+    // With nothing else to do all of them are looked at.
+    bench.poll();
+    assert_eq!(looks(&idle) - before, 96);
+    let before = looks(&idle);
+    for id in 0..64 {
+        bench.send(&busy, C1, C2, id);
+        assert_eq!(bench.poll(), 1);
+    }
+    assert_eq!(looks(&idle) - before, 64 * 3, "a thirty-second of them in each busy loop");
+    // One that wakes up is served within so many loops, then in each.
+    bench.send(&idle[50].1, C1, C2, 1000);
+    for id in 0..32 {
+        bench.send(&busy, C1, C2, id);
+        bench.poll();
+    }
+    assert!(idle[50].1.to_us.is_empty());
+    bench.send(&idle[50].1, C1, C2, 1001);
+    bench.send(&busy, C1, C2, 0);
+    assert_eq!(bench.poll(), 2);
+    // Whatever its state, its handle comes back, and nobody else's.
+    for (id, _) in idle.iter().rev().step_by(2).chain(&idle[50..51]) {
+        let back = bench.command(Command::RemoveRx { port: *id, queue: 0 });
+        assert!(matches!(back, Displaced::Rx { rx: Some(_), .. }), "{id:?}");
+        bench.send(&busy, C1, C2, 0);
+        assert_eq!(bench.poll(), 1);
+    }
+    let before: Vec<_> = idle.iter().map(|(_, port)| port.looks()).collect();
+    bench.poll();
+    let after = idle.iter().map(|(_, port)| port.looks());
+    assert_eq!(after.zip(before).map(|(a, b)| a - b).sum::<usize>(), 47);
+}
+
+#[test]
 fn a_queue_is_polled_from_add_to_remove_and_its_handle_comes_back() {
     let mut bench = Bench::new();
     let (c1, c2) = (MemoryPort::new(64), MemoryPort::new(64));
