@@ -224,6 +224,7 @@ fn guest_ct1() -> view::Guest {
             filter: Default::default(),
             announce: true,
             probe: true,
+            vhost_user: None,
             stats: view::AdapterStats { rx_pkts: 5, dropped: 7, ..Default::default() },
         }],
     }
@@ -290,6 +291,7 @@ fn stats_up0() -> view::PortStats {
         tx_bytes: 5800,
         generated: 1,
         copies: 2,
+        segmented: 0,
         forwarded: 90,
         consumed: 6,
         dropped: 7,

@@ -14,7 +14,9 @@ mod program;
 pub use forwarding::{
     Neighbor, NeighborState, Route, RouteDecision, RoutePage, RouteSource, RouteTarget, Verdict,
 };
-pub use guest::{Adapter, AdapterStats, Address, AddressState, Guest, GuestSide, Link, ServerSide};
+pub use guest::{
+    Adapter, AdapterStats, Address, AddressState, Guest, GuestSide, Link, ServerSide, VhostUser,
+};
 pub use label::{AdapterLabel, BadLabel, PortLabel};
 pub use network::{MacEntry, MacKind, Member, Network, ServerPort};
 pub use port::{DeviceStats, PortInfo, PortKind, PortState, PortStats, PortXstats, RxQueue, Xstat};

@@ -39,7 +39,7 @@ impl Appliance {
     }
 
     /// What a port has to say of its guest.
-    fn tell_events(&self, label: &PortLabel) {
+    fn tell_events(&mut self, label: &PortLabel) {
         let events = self.devices.get(label).map(|device| device.port.take_events());
         for event in events.unwrap_or_default() {
             self.event(&format!("port {label}: {event}"));

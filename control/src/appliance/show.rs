@@ -1,6 +1,7 @@
 //! Answers to `show`: what is wanted, from the registry; what is in force, from the publisher; what is
 //! counted, from the workers.
 
+mod front_end;
 mod guest;
 mod network;
 mod port;

@@ -49,8 +49,40 @@ pub struct Adapter {
     pub announce: bool,
     /// Whether its addresses are probed on the LAN before use.
     pub probe: bool,
+    /// On a vhost-user socket: its front-end, and what to give to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vhost_user: Option<VhostUser>,
     /// Its counters.
     pub stats: AdapterStats,
+}
+
+/// What is at the other end of an adapter's vhost-user socket, and how to put a guest there.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct VhostUser {
+    /// Whether a guest is connected and its driver ready.
+    pub connected: bool,
+    /// What the guest's driver has accepted (VIRTIO 1.2, 5.1.3 and 6), by name.
+    pub features: Vec<String>,
+    /// Queue pairs of the adapter.
+    pub queue_pairs: u16,
+    /// Queue pairs that the guest receives by at present.
+    pub queue_pairs_on: u16,
+    /// MTU that the front-end told its guest, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub front_end_mtu: Option<u16>,
+    /// Front-ends that came so far.
+    pub connects: u32,
+    /// Front-ends that were cut off for what they did.
+    pub resets: u32,
+    /// Arguments for QEMU, one option with its value each.
+    pub qemu: Vec<String>,
+    /// The interface element of a libvirt domain.
+    pub libvirt: String,
+    /// Argument for cloud-hypervisor.
+    pub cloud_hypervisor: String,
+    /// EAL argument for a DPDK program in a container.
+    pub dpdk: String,
 }
 
 /// The guest's end of an adapter.

@@ -131,8 +131,10 @@ pub struct PortStats {
     pub copies: u64,
     /// Frames that came in here and were sent somewhere.
     pub forwarded: u64,
-    /// Frames that came in here and ended here on purpose: given to control.
+    /// Frames that came in here and ended here on purpose: given to control, or sent in pieces.
     pub consumed: u64,
+    /// Of those, long TCP segments cut in software because their way out could not.
+    pub segmented: u64,
     /// Frames that came in here and were dropped.
     pub dropped: u64,
     /// The same by reason.

@@ -1,13 +1,13 @@
 //! Guests and their adapters.
 
-use super::{absent, drop_counts};
+use super::{absent, drop_counts, front_end};
 use crate::api::backend::Refusal;
 use crate::api::view::{
     Adapter, AdapterLabel, AdapterStats, Address, AddressState, Guest, GuestSide, Link, PortLabel,
-    ServerSide,
+    ServerSide, VhostUser,
 };
 use crate::appliance::Appliance;
-use crate::model::{Mode, Name};
+use crate::model::{Mode, Name, PortSpec};
 use crate::neighbor::{ClaimStatus, Target};
 use crate::publish::port_label;
 use crate::registry;
@@ -54,8 +54,16 @@ impl Appliance {
             filter: adapter.filter.clone(),
             announce: adapter.announce,
             probe: adapter.probe,
+            vhost_user: self.vhost_user(adapter),
             stats: self.adapter_stats(adapter),
         }
+    }
+
+    fn vhost_user(&self, adapter: &registry::Adapter) -> Option<VhostUser> {
+        let PortSpec::VhostUser(spec) = &adapter.spec else { return None };
+        let device = self.devices.get(&port_label(adapter));
+        let state = device.and_then(|device| device.port.vhost_state());
+        Some(front_end::describe(adapter, spec, state.as_ref()))
     }
 
     /// The worst state that an address has on any uplink.

@@ -54,6 +54,7 @@ impl Appliance {
                 copies: counts.counter(PortCounter::Copies),
                 forwarded: counts.counter(PortCounter::Forwarded),
                 consumed: counts.counter(PortCounter::Consumed),
+                segmented: counts.counter(PortCounter::Segmented),
                 dropped: counts.drops_total(),
                 drops: drop_counts(|reason| counts.drops(reason)),
                 device: device.map(|device| DeviceStats {

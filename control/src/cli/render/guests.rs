@@ -1,7 +1,7 @@
 //! Guests, adapters and networks.
 
 use super::{drops, field, joined, on_off, or_dash, print, table, word};
-use crate::api::view::{Adapter, Address, AddressState, Guest, Network};
+use crate::api::view::{Adapter, Address, AddressState, Guest, Network, VhostUser};
 use crate::model::NetworkAttach;
 use std::io::{self, Write};
 
@@ -63,12 +63,39 @@ fn one_adapter(out: &mut dyn Write, adapter: &Adapter) -> io::Result<()> {
     field(out, "filter", joined(adapter.filter.iter().map(word)))?;
     field(out, "announce", on_off(adapter.announce))?;
     field(out, "probe", on_off(adapter.probe))?;
+    if let Some(vhost) = &adapter.vhost_user {
+        vhost_user(out, vhost)?;
+    }
     let stats = &adapter.stats;
     field(out, "from guest", format!("{} packets, {} bytes", stats.rx_pkts, stats.rx_bytes))?;
     field(out, "to guest", format!("{} packets, {} bytes", stats.tx_pkts, stats.tx_bytes))?;
     field(out, "dropped", stats.dropped)?;
     if stats.dropped > 0 {
         drops(out, &stats.drops)?;
+    }
+    Ok(())
+}
+
+/// A vhost-user socket: who is there, and what to give to whom one wants there.
+fn vhost_user(out: &mut dyn Write, vhost: &VhostUser) -> io::Result<()> {
+    let state = if vhost.connected { "connected" } else { "not connected" };
+    let counts = format!("{} came, {} reset", vhost.connects, vhost.resets);
+    field(out, "front-end", format!("{state} ({counts})"))?;
+    if vhost.connected {
+        field(out, "  features", joined(&vhost.features))?;
+        let queues = format!("{} of {} in use", vhost.queue_pairs_on, vhost.queue_pairs);
+        field(out, "  queue pairs", queues)?;
+        field(out, "  MTU", or_dash(vhost.front_end_mtu.as_ref()))?;
+    }
+    let texts = [
+        ("QEMU", vhost.qemu.join("\n")),
+        ("libvirt", vhost.libvirt.clone()),
+        ("cloud-hypervisor", vhost.cloud_hypervisor.clone()),
+        ("DPDK", vhost.dpdk.clone()),
+    ];
+    for (name, text) in texts {
+        writeln!(out, "  {name}:")?;
+        text.lines().try_for_each(|line| writeln!(out, "    {line}"))?;
     }
     Ok(())
 }

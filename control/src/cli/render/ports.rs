@@ -109,7 +109,9 @@ pub(super) fn stats(out: &mut dyn Write, stats: PortStats, rates: &mut Rates) ->
         let cells = row.map(|(name, value)| format!("{:<11} {value:<15}", format!("{name}:")));
         writeln!(out, "  {}", cells.join(" ").trim_end())?;
     }
-    writeln!(out, "  Copies:     {}", stats.copies)?;
+    let row = [("Copies", stats.copies), ("Segmented", stats.segmented)];
+    let cells = row.map(|(name, value)| format!("{:<11} {value:<15}", format!("{name}:")));
+    writeln!(out, "  {}", cells.join(" ").trim_end())?;
     for (reason, count) in &stats.drops {
         writeln!(out, "  dropped {reason}: {count}")?;
     }
