@@ -16,6 +16,7 @@ pub use config::Config;
 pub use host::{Host, Proc};
 pub use lab::Lab;
 pub use raw::Wire;
+pub use shell::Shell;
 pub use vlan::VlanHost;
 pub use world::{Attach, World};
 
@@ -30,6 +31,7 @@ pub mod lab;
 pub mod paced;
 pub mod probes;
 pub mod raw;
+pub mod shell;
 pub mod tcp;
 pub mod vlan;
 pub mod world;
