@@ -48,8 +48,7 @@ impl Host {
     /// Starts a line and leaves it running; it ends with the returned value at the latest.
     pub fn spawn(&self, line: &str) -> Proc {
         let mut command = self.command(line);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        Proc(Some(command.spawn().unwrap_or_else(|e| panic!("{line}: {e}"))))
+        Proc::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()))
     }
 
     /// Runs `work` in a thread that has entered this host.
@@ -113,6 +112,12 @@ impl Deref for Host {
 pub struct Proc(Option<Child>);
 
 impl Proc {
+    /// Starts a command.
+    #[track_caller]
+    pub fn start(command: &mut Command) -> Self {
+        Self(Some(command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"))))
+    }
+
     fn child(&mut self) -> &mut Child {
         self.0.as_mut().expect("not yet waited for")
     }
