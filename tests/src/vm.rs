@@ -322,7 +322,7 @@ impl Vm {
     pub fn write(&self, path: &str, content: impl AsRef<[u8]>) {
         // The serial port's line buffer takes some 4 KB at a time.
         self.run(&format!(": >{path}"));
-        for piece in content.as_ref().chunks(1_500) {
+        for piece in content.as_ref().chunks(2_400) {
             let code = BASE64_STANDARD.encode(piece);
             self.run(&format!("echo {code} | base64 -d >>{path}"));
         }

@@ -36,10 +36,11 @@ fn forwarder(lab: &Lab, socket: &Path) -> Proc {
     forwarder
 }
 
-/// The interface is as the kernel found it.
-fn configure(vm: &Vm) {
+/// The interface is as the kernel found it, and works once it is configured.
+#[track_caller]
+fn works_once_configured(vm: &Vm) {
     vm.address("eth0", &format!("{GUEST}/24"));
-    vm.reaches(PEER);
+    eventually("its peer answers", Duration::from_secs(5), || vm.ping(PEER));
 }
 
 #[test]
@@ -62,7 +63,8 @@ fn a_virtual_machine_forwards_reboots_and_comes_back() {
     vm.write("/tmp/text", &text);
     assert_eq!(vm.run("cat /tmp/text"), text);
 
-    configure(&vm);
+    works_once_configured(&vm);
+    vm.reaches(PEER);
     server.reaches(GUEST);
     assert_eq!(vm.neighbor(PEER), Some(server.mac("peer")));
     let iperf = vm.spawn("iperf3 -s -1");
@@ -80,13 +82,13 @@ fn a_virtual_machine_forwards_reboots_and_comes_back() {
     let device = vm.unbind("eth0");
     assert!(!vm.has_iface("eth0"));
     vm.bind(&device);
-    configure(&vm);
+    works_once_configured(&vm);
 
     vm.reboot();
-    configure(&vm);
+    works_once_configured(&vm);
 
     vm.kill();
     assert!(!vm.is_running() && !server.ping(GUEST));
     vm.restart();
-    configure(&vm);
+    works_once_configured(&vm);
 }
