@@ -24,9 +24,13 @@ pub fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("GUESTWAY_BIN") {
         return path.into();
     }
+    target().join("lab/guestway")
+}
+
+/// Where builds go: `CARGO_TARGET_DIR`, or `target` in the repository.
+pub(crate) fn target() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
-    target.join("lab/guestway")
+    std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from)
 }
 
 /// Whether this run is the one with hugepages.

@@ -4,7 +4,7 @@
 //! network and mount namespaces before anything else happens, so that names, addresses, sockets and
 //! run-time files can't meet those of the machine or of another test. A [`Host`] is a namespace with
 //! Linux's own stack, driven by the tools that an operator has (`ip`, `ping`, `arping`, `iperf3`,
-//! `tcpdump`). The lab's own namespace is *the server*: the appliance runs there, its host port's
+//! `tcpdump`). A [`Vm`] is a guest with a kernel of its own, in QEMU. The lab's own namespace is *the server*: the appliance runs there, its host port's
 //! kernel end is there, and so is the bridge that plays the physical LAN.
 //!
 //! What the tests never do: look into the program. They know the outer contract (configuration file,
@@ -16,7 +16,9 @@ pub use config::Config;
 pub use host::{Host, Proc};
 pub use lab::Lab;
 pub use raw::Wire;
+pub use shell::Shell;
 pub use vlan::VlanHost;
+pub use vm::{Nic, Vm};
 pub use world::{Attach, World};
 
 pub mod appliance;
@@ -30,8 +32,10 @@ pub mod lab;
 pub mod paced;
 pub mod probes;
 pub mod raw;
+pub mod shell;
 pub mod tcp;
 pub mod vlan;
+pub mod vm;
 pub mod world;
 
 use std::time::{Duration, Instant};
