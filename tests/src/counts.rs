@@ -32,6 +32,11 @@ pub const IPERF_SECONDS: Count = Count { ci: 10, long: 30 };
 /// Containers that come and go on the shared port while another pair talks.
 pub const SHARED_CHURN: Count = Count { ci: 5, long: 50 };
 
+/// Kills and restarts of a VM's QEMU.
+pub const VM_CYCLES: Count = Count { ci: 2, long: 20 };
+/// Mode switches of a running VM there and back.
+pub const VM_SWITCHES: Count = Count { ci: 3, long: 50 };
+
 impl Count {
     /// The column in force.
     pub fn now(self) -> u32 {

@@ -13,6 +13,7 @@
 pub use appliance::{Appliance, binary};
 pub use capture::Capture;
 pub use config::Config;
+pub use dpdk::DpdkContainer;
 pub use host::{Host, Proc};
 pub use lab::Lab;
 pub use raw::Wire;
@@ -26,6 +27,7 @@ pub mod balance;
 pub mod capture;
 pub mod config;
 pub mod counts;
+pub mod dpdk;
 pub mod frames;
 pub mod host;
 pub mod lab;
