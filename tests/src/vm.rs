@@ -16,7 +16,7 @@ mod image;
 mod nic;
 
 use crate::host::Proc;
-use crate::lab::Lab;
+use crate::lab::{Lab, on_all_cores};
 use crate::shell::Shell;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -43,7 +43,7 @@ pub struct Spec {
     image: Image,
     memory_mb: u32,
     cores: u32,
-    machine: String,
+    everywhere: bool,
     kernel_arguments: String,
     nics: Vec<Nic>,
     devices: Vec<String>,
@@ -62,7 +62,7 @@ impl Spec {
             image,
             memory_mb: 192,
             cores: 1,
-            machine: "q35".to_owned(),
+            everywhere: false,
             kernel_arguments: String::new(),
             nics: Vec::new(),
             devices: Vec::new(),
@@ -87,9 +87,10 @@ impl Spec {
         self
     }
 
-    /// Properties of QEMU's machine type, such as `kernel-irqchip=split`.
-    pub fn machine(mut self, properties: &str) -> Self {
-        self.machine = format!("q35,{properties}");
+    /// Lets it run on every core, and not only on those of the lab's hosts: for a machine that has the
+    /// appliance inside.
+    pub fn everywhere(mut self) -> Self {
+        self.everywhere = true;
         self
     }
 
@@ -110,10 +111,9 @@ impl Spec {
         // A small cache of translated code: a reboot writes over what the last boot's kernel left in it,
         // which is slow (five seconds became over thirty).
         let fixed = format!(
-            "-accel tcg,tb-size=48 -M {},memory-backend=memory -cpu max -smp {} -m {memory}M \
+            "-accel tcg,tb-size=48 -M q35,memory-backend=memory -cpu max -smp {} -m {memory}M \
              -object memory-backend-memfd,id=memory,size={memory}M,share=on \
              -nodefaults -no-user-config -display none -kernel {} -initrd {}",
-            self.machine,
             self.cores,
             self.image.kernel.display(),
             self.image.initramfs.display(),
@@ -191,7 +191,8 @@ impl Vm {
             .stdin(Stdio::null())
             .stdout(open("log"))
             .stderr(open("log"));
-        self.qemu = Some(Proc::start(&mut command));
+        let mut start = || Proc::start(&mut command);
+        self.qemu = Some(if self.spec.everywhere { on_all_cores(start) } else { start() });
         *self.channel() = Some(Channel::new(self.accept(&listener)));
     }
 

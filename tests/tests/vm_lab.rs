@@ -77,7 +77,9 @@ fn a_virtual_machine_forwards_reboots_and_comes_back() {
     assert!(vm.runs(sleep));
     vm.end(sleep);
     assert!(!vm.runs(sleep));
-    eventually("the job is gone", Duration::from_secs(5), || !vm.succeeds("pgrep -f 'sleep 999'"));
+    eventually("the job is gone", Duration::from_secs(5), || {
+        !vm.succeeds("ps | grep '[s]leep 999'")
+    });
 
     let device = vm.unbind("eth0");
     assert!(!vm.has_iface("eth0"));

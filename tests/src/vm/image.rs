@@ -39,7 +39,10 @@ pub struct Recipe {
     name: String,
     kernel: String,
     modules: Vec<String>,
+    /// Their sources by their places.
     files: BTreeMap<PathBuf, PathBuf>,
+    /// Symbolic links, what they point to by their places.
+    links: BTreeMap<PathBuf, PathBuf>,
 }
 
 impl Recipe {
@@ -56,6 +59,7 @@ impl Recipe {
             kernel: kernel.to_owned(),
             modules: Vec::new(),
             files: BTreeMap::new(),
+            links: BTreeMap::new(),
         };
         PROGRAMS.iter().fold(recipe.file(&found("busybox"), "/usr/bin/busybox"), |recipe, name| {
             recipe.program(&found(name), name)
@@ -71,26 +75,30 @@ impl Recipe {
 
     /// A program, called `name` there, with the shared libraries that it needs.
     pub fn program(self, path: &Path, name: &str) -> Self {
-        self.elf(path, &format!("/usr/bin/{name}"))
+        let recipe = libraries_of(path).iter().fold(self, |recipe, path| recipe.shared(path));
+        recipe.file(path, &format!("/usr/bin/{name}"))
     }
 
     /// A shared object, at its own place, with those that it needs.
     pub fn library(self, path: &Path) -> Self {
-        let place = path.to_str().expect("a path in UTF-8").to_owned();
-        self.elf(path, &place)
+        libraries_of(path).iter().fold(self, |recipe, path| recipe.shared(path)).shared(path)
     }
 
-    fn elf(mut self, path: &Path, place: &str) -> Self {
-        for library in libraries_of(path) {
-            let place = library.to_str().expect("a path in UTF-8").to_owned();
-            self = self.file(&library, &place);
+    /// A shared object under every name that it has: two copies would be loaded as two, and a driver of
+    /// DPDK's registers itself once.
+    fn shared(mut self, path: &Path) -> Self {
+        let real = path.canonicalize().unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let (name, place) = (settled(path), settled(&real));
+        if name != place {
+            self.links.insert(name, Path::new("/").join(&place));
         }
-        self.file(path, place)
+        self.files.insert(place, real);
+        self
     }
 
     /// Any file, at the absolute path `place` there.
     pub fn file(mut self, path: &Path, place: &str) -> Self {
-        self.files.insert(settled(place), path.to_owned());
+        self.files.insert(settled(Path::new(place)), path.to_owned());
         self
     }
 
@@ -115,14 +123,16 @@ impl Recipe {
         let texts = [("init", INIT), ("modules/order", order.as_str())];
 
         let initramfs = cache.join(format!("{}.cpio", self.name));
-        let key = key_of(&files, &texts);
+        let mut links = self.links.clone();
+        links.extend(LINKS.map(|link| (link.into(), Path::new("usr").join(link))));
+        let key = key_of(&files, &links, &texts);
         let key_file = cache.join(format!("{}.key", self.name));
         let lock = File::create(cache.join("lock")).expect("lock of the cache");
         lock.lock().expect("our turn at the cache");
         if !initramfs.exists() || fs::read_to_string(&key_file).ok().as_deref() != Some(&key) {
             // Under another name first: a running machine keeps the file that it booted from.
             let new = cache.join(format!("{}.new", self.name));
-            write(&new, &files, &texts).expect("an initramfs");
+            write(&new, &files, &links, &texts).expect("an initramfs");
             fs::rename(&new, &initramfs).expect("the initramfs in its place");
             fs::write(&key_file, key).expect("the initramfs's key");
         }
@@ -136,8 +146,8 @@ fn cache() -> PathBuf {
 }
 
 /// A place below the root, with [`LINKS`] followed.
-fn settled(place: &str) -> PathBuf {
-    let below = Path::new(place.trim_start_matches('/'));
+fn settled(place: &Path) -> PathBuf {
+    let below = place.strip_prefix("/").expect("an absolute path");
     let linked = LINKS.iter().any(|link| below.starts_with(link));
     if linked { Path::new("usr").join(below) } else { below.to_owned() }
 }
@@ -208,9 +218,13 @@ fn is_module(path: &str, name: &str) -> bool {
 }
 
 /// Changes with every file and text.
-fn key_of(files: &BTreeMap<PathBuf, PathBuf>, texts: &[(&str, &str)]) -> String {
+fn key_of(
+    files: &BTreeMap<PathBuf, PathBuf>,
+    links: &BTreeMap<PathBuf, PathBuf>,
+    texts: &[(&str, &str)],
+) -> String {
     let mut hasher = DefaultHasher::new();
-    texts.hash(&mut hasher);
+    (links, texts).hash(&mut hasher);
     for (place, path) in files {
         let meta = fs::metadata(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         (place, path, meta.len(), meta.mtime(), meta.mtime_nsec()).hash(&mut hasher);
@@ -222,6 +236,7 @@ fn key_of(files: &BTreeMap<PathBuf, PathBuf>, texts: &[(&str, &str)]) -> String 
 fn write(
     archive: &Path,
     files: &BTreeMap<PathBuf, PathBuf>,
+    links: &BTreeMap<PathBuf, PathBuf>,
     texts: &[(&str, &str)],
 ) -> io::Result<()> {
     const DIRECTORY: u32 = 0o040_755;
@@ -237,7 +252,8 @@ fn write(
         writer.finish().map(drop)
     };
 
-    let places = files.keys().map(PathBuf::as_path).chain(texts.iter().map(|t| Path::new(t.0)));
+    let places = files.keys().chain(links.keys()).map(PathBuf::as_path);
+    let places = places.chain(texts.iter().map(|text| Path::new(text.0)));
     let mut directories: BTreeSet<PathBuf> =
         places.flat_map(|place| place.ancestors().skip(1).map(Path::to_owned)).collect();
     directories.extend(LINKS.iter().map(|link| Path::new("usr").join(link)));
@@ -245,10 +261,10 @@ fn write(
     for directory in &directories {
         entry(directory, DIRECTORY, &mut io::empty(), 0)?;
     }
-    for link in LINKS {
-        let target = format!("usr/{link}");
+    for (place, target) in links {
+        let target = target.to_str().expect("a path in UTF-8");
         let size = u32::try_from(target.len()).expect("a short name");
-        entry(Path::new(link), LINK, &mut target.as_bytes(), size)?;
+        entry(place, LINK, &mut target.as_bytes(), size)?;
     }
     for (place, text) in texts {
         let size = u32::try_from(text.len()).expect("a short text");

@@ -14,6 +14,8 @@ export PATH=/usr/bin:/usr/busybox HOME=/
 $busybox mkdir -p /dev /proc /sys /tmp /run /var /etc /usr/busybox
 $busybox --install -s /usr/busybox
 ln -s /run /var/run
+# DPDK loads no drivers from below a directory that everybody can write to.
+chmod 755 /
 mount -t devtmpfs dev /dev
 mkdir -p /dev/pts
 mount -t devpts devpts /dev/pts
