@@ -25,6 +25,7 @@ pub mod capture;
 pub mod config;
 pub mod counts;
 pub mod frames;
+pub mod frontend;
 pub mod host;
 pub mod lab;
 pub mod paced;
