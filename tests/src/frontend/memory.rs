@@ -128,6 +128,10 @@ impl Memory {
             return mapping.write_slice(bytes, GuestAddress(at)).map_err(io::Error::other);
         }
         let (file, offset) = self.place(at, bytes.len())?;
+        // Writing past its end would make the file longer again.
+        if offset + bytes.len() as u64 > file.metadata()?.len() {
+            return Err(wrong(format!("the memory at {at:#x} was cut off")));
+        }
         file.write_all_at(bytes, offset)
     }
 
@@ -185,6 +189,6 @@ mod tests {
         let mut memory = Memory::new(&[8_192]).expect("memory");
         memory.truncate(0).expect("cut");
         assert!(memory.read(4_096, 1).is_err());
-        assert!(memory.write(8_192, &[0]).is_err());
+        assert!(memory.write(4_096, &[0]).is_err());
     }
 }

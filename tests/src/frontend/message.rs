@@ -280,14 +280,13 @@ impl Door {
 #[derive(Debug)]
 pub struct Channel {
     stream: UnixStream,
-    patience: Duration,
 }
 
 impl Channel {
     fn new(stream: UnixStream, patience: Duration) -> io::Result<Self> {
         stream.set_read_timeout(Some(patience))?;
         stream.set_write_timeout(Some(patience))?;
-        Ok(Self { stream, patience })
+        Ok(Self { stream })
     }
 
     /// Sends one message.
@@ -363,9 +362,9 @@ impl Channel {
         }
     }
 
-    /// How long a message or a reply may take.
-    pub fn patience(&self) -> Duration {
-        self.patience
+    /// The same connection with another limit for messages and replies.
+    pub fn with_patience(self, patience: Duration) -> io::Result<Self> {
+        Self::new(self.stream, patience)
     }
 }
 
