@@ -322,6 +322,7 @@ fn replies_never_read(scene: &mut Scene) -> io::Result<Outcome> {
             break;
         }
     }
+    std::thread::sleep(PAUSE * 8);
     Ok(Outcome::HungUp)
 }
 
