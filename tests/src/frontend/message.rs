@@ -362,6 +362,12 @@ impl Channel {
         }
     }
 
+    /// Whether the back end hangs up within `limit` although no reply is ever read.
+    pub fn is_cut_off(&self, limit: Duration) -> bool {
+        // Nothing is asked for: a hang-up is told always.
+        wait_for(&self.stream, PollFlags::empty(), limit).is_ok()
+    }
+
     /// The same connection with another limit for messages and replies.
     pub fn with_patience(self, patience: Duration) -> io::Result<Self> {
         Self::new(self.stream, patience)
@@ -419,7 +425,9 @@ mod tests {
         let (ours, theirs) = pair();
         assert!(!ours.is_hung_up(Duration::from_millis(5)));
         theirs.send(&Message::bare(1)).expect("sent");
+        assert!(!ours.is_cut_off(Duration::from_millis(5)));
         drop(theirs);
+        assert!(ours.is_cut_off(Duration::from_millis(50)));
         assert!(ours.is_hung_up(Duration::from_millis(50)));
     }
 }

@@ -1,13 +1,14 @@
 //! What is said on the socket: features, order, framing, descriptors, and requests out of place.
 
 use super::{
-    Case, Outcome, PAUSE, Scene, has_acks, message, odd_half, odd_number, odd_word, play, verdict,
+    Case, Outcome, PAUSE, Scene, Start, has_acks, message, odd_half, odd_number, odd_word, play,
+    verdict,
 };
 use crate::frames::Random;
-use crate::frontend::Options;
 use crate::frontend::message::{
     Fd, HEADER_BYTES, MAX_FDS, Message, NEED_REPLY, NO_FD, REPLY, feature, protocol, request,
 };
+use crate::frontend::{Options, Parts};
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -149,11 +150,17 @@ fn leaves_at_a_step(scene: &mut Scene) -> io::Result<Outcome> {
     Ok(Outcome::HungUp)
 }
 
-/// Several front-ends on one socket: whichever the back end serves, none may harm another.
+/// Several front-ends on one socket, of which the back end may serve one or more: none may harm another.
 fn many_connections_at_once(scene: &mut Scene) -> io::Result<Outcome> {
-    let mut starts = Vec::new();
-    for _ in 0..2 + scene.random.below(6) {
-        starts.push(scene.start()?);
+    let options = scene.options();
+    let mut starts = vec![scene.start_with(&options)?];
+    let agreed = starts[0].agreed;
+    for _ in 0..1 + scene.random.below(6) {
+        // Whether anybody listens to this one is not known, so nothing is asked.
+        let channel = scene.open()?;
+        let parts = Parts::new(&options)?;
+        let plan = parts.plan(&agreed, &options);
+        starts.push(Start { channel, agreed, parts, plan });
     }
     for start in &mut starts {
         play(&start.channel, &start.plan);
@@ -271,7 +278,7 @@ fn payload_length_lies(scene: &mut Scene) -> io::Result<Outcome> {
 }
 
 /// The part of a set-up before a random step, and the bytes of that step.
-fn up_to_a_step(scene: &mut Scene) -> io::Result<(super::Start, Message)> {
+fn up_to_a_step(scene: &mut Scene) -> io::Result<(Start, Message)> {
     let start = scene.start()?;
     let at = scene.random.below(start.plan.len());
     play(&start.channel, &start.plan[..at]);
