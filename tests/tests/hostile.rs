@@ -32,6 +32,9 @@ const STUCK_LIMIT: Duration = Duration::from_secs(1);
 /// How long what a guest leaves behind may take to be cleared away.
 const CLEAR_LIMIT: Duration = Duration::from_secs(10);
 
+/// How long a front-end that says half a message may keep its place.
+const STALL_LIMIT: Duration = Duration::from_secs(30);
+
 /// All guests on one network, so that floods reach each of them.
 struct Street {
     app: Appliance,
@@ -307,7 +310,9 @@ fn card6_a_front_end_that_falls_silent_stops_no_other() {
     channel.send_bytes(&message.bytes()[..HEADER_BYTES], &[]).expect("a header");
     another_is_served(&street);
     // Half a message is never completed by one who means well.
-    assert!(channel.is_cut_off(CLEAR_LIMIT), "a front-end that stalls is never cut off");
+    let begin = Instant::now();
+    assert!(channel.is_cut_off(STALL_LIMIT), "a front-end that stalls is never cut off");
+    eprintln!("cut off after {:?}", begin.elapsed());
     street.is_served_within(Duration::from_secs(5), EVIL).stop().expect("stopped");
     let channel = silent_channel(&street);
     let many = Message::bare(request::GET_FEATURES).bytes().repeat(100);
