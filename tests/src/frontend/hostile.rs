@@ -4,7 +4,7 @@
 //! drawn from a generator whose seed is fixed, so that case number N of a run is the same for ever
 //! and can be run alone ([`Hostile::case`]). The classes are those of published faults of vhost
 //! implementations: what is said on the socket ([`negotiation`]), how memory and rings are described
-//! ([`sharing`], [`sizes`]), what stands in the rings ([`rings`]) and in the headers of frames ([`lies`]).
+//! ([`sharing`], [`sizes`]), what stands in the rings ([`rings`], [`flight`]) and in the headers of frames ([`lies`]).
 //!
 //! What must hold after every case: the program runs and others' traffic goes on; that is for the
 //! owner of the run to check, in the function that it gives to [`Hostile::run`]. What must hold
@@ -24,6 +24,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+pub mod flight;
 pub mod lies;
 pub mod negotiation;
 pub mod rings;
@@ -112,7 +113,8 @@ const fn harmless(name: &'static str, run: fn(&mut Scene) -> io::Result<Outcome>
 
 /// Every case.
 pub fn cases() -> Vec<Case> {
-    [negotiation::CASES, sharing::CASES, sizes::CASES, rings::CASES, lies::CASES].concat()
+    [negotiation::CASES, sharing::CASES, sizes::CASES, rings::CASES, flight::CASES, lies::CASES]
+        .concat()
 }
 
 /// Who the hostile guest is to others, and whom it writes to: frames that are taken must look like
