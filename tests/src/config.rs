@@ -140,3 +140,8 @@ pub fn two_workers() -> bool {
 pub fn tap(netns: &str, guest_iface: &str) -> String {
     format!("tap,iface={netns}-{guest_iface},netns={netns},guest-iface={guest_iface}")
 }
+
+/// The specification of a vhost-user port that listens on `path`.
+pub fn vhost_user(path: &std::path::Path) -> String {
+    format!("vhost-user,path={}", path.display())
+}

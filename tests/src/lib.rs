@@ -29,6 +29,7 @@ pub mod config;
 pub mod counts;
 pub mod dpdk;
 pub mod frames;
+pub mod frontend;
 pub mod host;
 pub mod lab;
 pub mod paced;

@@ -75,6 +75,11 @@ impl Paced {
         self.sent.load(Ordering::Relaxed)
     }
 
+    /// Packets received until now.
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
     /// Ends the exchange: every number must have arrived once and in order.
     #[track_caller]
     pub fn finish(self) -> u64 {
