@@ -126,3 +126,70 @@ impl DpdkContainer {
         std::fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 }
+
+/// Many DPDK guests in one program: testpmd answers echo requests on each of its virtio-user ports
+/// (`icmpecho`), whatever address they are for.
+#[derive(Debug)]
+pub struct EchoGuests {
+    host: Host,
+    name: String,
+    ports: Vec<(PathBuf, String)>,
+    role: Role,
+    dir: PathBuf,
+    program: Option<Proc>,
+}
+
+impl EchoGuests {
+    /// Guests on these sockets, with these MACs, of one program; at most 31. Returns once it runs, with
+    /// guests that listen once the appliance has connected to each.
+    #[track_caller]
+    pub fn start(lab: &Lab, name: &str, ports: &[(PathBuf, String)], role: Role) -> Self {
+        let mut guests = Self {
+            host: lab.server(),
+            name: name.to_owned(),
+            ports: ports.to_vec(),
+            role,
+            dir: lab.dir().to_owned(),
+            program: None,
+        };
+        guests.restart();
+        guests
+    }
+
+    /// Starts the program again after [`EchoGuests::kill`].
+    #[track_caller]
+    pub fn restart(&mut self) {
+        let name = &self.name;
+        let mut line = format!(
+            "unshare --mount --net dpdk-testpmd --no-huge -m 128 --no-pci --no-shconf \
+             --file-prefix {name}-{} --lcores 0@0,1@0",
+            std::process::id()
+        );
+        for (number, (socket, mac)) in self.ports.iter().enumerate() {
+            let server = if self.role == Role::Listens { ",server=1" } else { "" };
+            if self.role == Role::Listens {
+                let _ = std::fs::remove_file(socket);
+            }
+            let socket = socket.display();
+            line += &format!(" --vdev net_virtio_user{number},mac={mac},path={socket}{server}");
+        }
+        line += " -- --total-num-mbufs=8192 --forward-mode=icmpecho --auto-start --stats-period=3600 \
+                 --port-topology=loop";
+        let log = self.dir.join(format!("{name}.testpmd"));
+        let log = File::options().create(true).append(true).open(log).expect("log");
+        let mut command = self.host.command(&line);
+        command.stdout(log.try_clone().expect("log")).stderr(log).stdin(Stdio::null());
+        self.program = Some(Proc::start(&mut command));
+    }
+
+    /// kill -9 of the program.
+    pub fn kill(&mut self) {
+        self.program = None;
+    }
+
+    /// What the program has printed.
+    pub fn log(&self) -> String {
+        let log = self.dir.join(format!("{}.testpmd", self.name));
+        std::fs::read_to_string(log).unwrap_or_default()
+    }
+}

@@ -32,6 +32,7 @@ mod message;
 mod queue;
 mod relay;
 mod socket;
+mod watch;
 
 pub use queue::{VhostRx, VhostTx};
 pub use socket::SocketError;
@@ -147,6 +148,7 @@ pub fn open(started: Eal, spec: &VhostSpec) -> Result<(VhostPort, Vec<Rx>, Vec<T
         let listener = socket::listen(&spec.path, spec.group.as_deref(), perm)?;
         (Meeting::Listen(listener), Some(spec.path.clone()))
     };
+    watch::start(&spec.qsbr).map_err(system)?;
     let link = Arc::new(Link::new(spec.pairs, spec.mtu, spec.qsbr.clone()).map_err(system)?);
     let of_relay = link.clone();
     let relay = std::thread::Builder::new()

@@ -159,6 +159,11 @@ fn lock_links() -> MutexGuard<'static, HashMap<Vec<u8>, Arc<Link>>> {
     LINKS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Every link that has a connection.
+pub(super) fn links() -> Vec<Arc<Link>> {
+    lock_links().values().cloned().collect()
+}
+
 fn link_of(vid: c_int) -> Option<Arc<Link>> {
     let mut path: [c_char; PATH_BYTES] = [0; PATH_BYTES];
     // SAFETY: the buffer is as long as said; the library ends what it writes with a zero byte.

@@ -9,8 +9,10 @@
 //! the relay.
 
 use crate::table::Qsbr;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -63,6 +65,10 @@ pub(super) struct Link {
     pub(super) connects: AtomicU32,
     /// Front-ends that were cut off for what they did.
     pub(super) resets: AtomicU32,
+    /// Our copies of the events by which the guest is called, by ring. For [`super::watch`] alone.
+    calls: Mutex<Vec<Option<OwnedFd>>>,
+    /// One of them made a worker wait.
+    pub(super) blocks: AtomicBool,
     /// The guest has been migrated here and wants that told.
     pub(super) has_moved: AtomicBool,
     /// Wakes the relay.
@@ -94,6 +100,8 @@ impl Link {
             mtu: AtomicU16::new(mtu),
             connects: AtomicU32::new(0),
             resets: AtomicU32::new(0),
+            calls: Mutex::new((0..pairs * 2).map(|_| None).collect()),
+            blocks: AtomicBool::new(false),
             has_moved: AtomicBool::new(false),
             wake: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
             should_stop: AtomicBool::new(false),
@@ -158,6 +166,8 @@ impl Link {
         self.set_running(false);
         self.features.store(0, Ordering::Relaxed);
         self.front_end_mtu.store(0, Ordering::Relaxed);
+        self.blocks.store(false, Ordering::Relaxed);
+        lock(&self.calls).iter_mut().for_each(|call| *call = None);
         self.rings.iter().for_each(|word| word.store(0, Ordering::Relaxed));
     }
 
@@ -204,6 +214,34 @@ impl Link {
             has_ended = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         true
+    }
+
+    /// The event by which the guest is called about a ring.
+    pub(super) fn set_call(&self, ring: usize, event: Option<OwnedFd>) {
+        if let Some(call) = lock(&self.calls).get_mut(ring) {
+            *call = event;
+        }
+    }
+
+    /// Looks for an event that is full, so that a worker who wrote to it waits, empties it and has the
+    /// front-end cut off; whether there was one.
+    pub(super) fn release_worker(&self) -> bool {
+        let mut found = false;
+        for call in lock(&self.calls).iter().flatten() {
+            let mut fds = [PollFd::new(call.as_fd(), PollFlags::POLLOUT)];
+            let is_full = poll(&mut fds, PollTimeout::ZERO) == Ok(0);
+            if is_full {
+                // Whoever waits in a write goes on; one who reads in our place has emptied it.
+                let mut count = [0; 8];
+                let _ = nix::unistd::read(call, &mut count);
+                found = true;
+            }
+        }
+        if found {
+            self.blocks.store(true, Ordering::Release);
+            let _ = self.wake.write(1);
+        }
+        found
     }
 
     /// Tells the relay to end.

@@ -23,8 +23,15 @@ const RING_WITHOUT_DESCRIPTOR: u64 = 1 << 8;
 
 pub(super) const GET_FEATURES: u32 = 1;
 pub(super) const SET_FEATURES: u32 = 2;
+const RESET_OWNER: u32 = 4;
 pub(super) const SET_MEM_TABLE: u32 = 5;
 pub(super) const SET_LOG_BASE: u32 = 6;
+const SET_VRING_NUM: u32 = 8;
+const SET_VRING_ADDR: u32 = 9;
+const GET_VRING_BASE: u32 = 11;
+pub(super) const SET_VRING_KICK: u32 = 12;
+pub(super) const SET_VRING_CALL: u32 = 13;
+pub(super) const SET_VRING_ERR: u32 = 14;
 pub(super) const GET_PROTOCOL_FEATURES: u32 = 15;
 pub(super) const SET_PROTOCOL_FEATURES: u32 = 16;
 pub(super) const GET_QUEUE_NUM: u32 = 17;
@@ -109,17 +116,17 @@ const RULES: [Rule; 22] = {
         rule(GET_FEATURES, "GET_FEATURES", UpTo(8), None, true, false),
         rule(SET_FEATURES, "SET_FEATURES", Exactly(8), None, false, true),
         rule(3, "SET_OWNER", UpTo(8), None, false, true),
-        rule(4, "RESET_OWNER", UpTo(8), None, false, true),
+        rule(RESET_OWNER, "RESET_OWNER", UpTo(8), None, false, true),
         rule(SET_MEM_TABLE, "SET_MEM_TABLE", MemoryTable, PerRegion, false, true),
         rule(SET_LOG_BASE, "SET_LOG_BASE", Exactly(16), One, true, true),
         rule(7, "SET_LOG_FD", UpTo(8), One, false, true),
-        rule(8, "SET_VRING_NUM", Exactly(8), None, false, true),
-        rule(9, "SET_VRING_ADDR", Exactly(40), None, false, true),
+        rule(SET_VRING_NUM, "SET_VRING_NUM", Exactly(8), None, false, true),
+        rule(SET_VRING_ADDR, "SET_VRING_ADDR", Exactly(40), None, false, true),
         rule(10, "SET_VRING_BASE", Exactly(8), None, false, true),
-        rule(11, "GET_VRING_BASE", Exactly(8), None, true, true),
-        rule(12, "SET_VRING_KICK", Exactly(8), OfRing, false, true),
-        rule(13, "SET_VRING_CALL", Exactly(8), OfRing, false, true),
-        rule(14, "SET_VRING_ERR", Exactly(8), OfRing, false, true),
+        rule(GET_VRING_BASE, "GET_VRING_BASE", Exactly(8), None, true, true),
+        rule(SET_VRING_KICK, "SET_VRING_KICK", Exactly(8), OfRing, false, true),
+        rule(SET_VRING_CALL, "SET_VRING_CALL", Exactly(8), OfRing, false, true),
+        rule(SET_VRING_ERR, "SET_VRING_ERR", Exactly(8), OfRing, false, true),
         rule(GET_PROTOCOL_FEATURES, "GET_PROTOCOL_FEATURES", UpTo(8), None, true, false),
         rule(SET_PROTOCOL_FEATURES, "SET_PROTOCOL_FEATURES", Exactly(8), None, false, true),
         rule(GET_QUEUE_NUM, "GET_QUEUE_NUM", UpTo(8), None, true, false),
@@ -130,6 +137,64 @@ const RULES: [Rule; 22] = {
         rule(40, "GET_STATUS", UpTo(8), None, true, false),
     ]
 };
+
+/// What has been said of each ring since it was last stopped.
+///
+/// The library keeps a ring's addresses when it stops it and frees what it allocated for the ring's
+/// size; told an address or a kick without a size it would run the ring without that memory, and told
+/// another size while it has addresses it would run beyond them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Rings(Vec<Ring>);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Ring {
+    has_size: bool,
+    has_place: bool,
+}
+
+/// Largest ring (VIRTIO 1.2, 2.7 and 2.8).
+const RING_ENTRIES_MAX: u32 = 32_768;
+/// The feature bit of packed rings, which may have any size.
+const RING_PACKED: u64 = 1 << 34;
+
+impl Rings {
+    pub(super) fn new(rings: u16) -> Self {
+        Self(vec![Ring::default(); rings.into()])
+    }
+
+    /// Follows a checked message; `features` are those accepted.
+    pub(super) fn follow(&mut self, message: &Message, features: u64) -> Result<(), Refused> {
+        if message.request == RESET_OWNER {
+            self.0.fill(Ring::default());
+        }
+        let number = match ring_field(message.request) {
+            Some(RingField::Index) => u32_at(&message.payload, 0) as usize,
+            Some(RingField::WithFlag) => (message.number() & 0xff) as usize,
+            None => return Ok(()),
+        };
+        let Some(ring) = self.0.get_mut(number) else { return Ok(()) };
+        match message.request {
+            SET_VRING_NUM => {
+                let entries = u32_at(&message.payload, 4);
+                let is_legal = features & RING_PACKED != 0 || entries.is_power_of_two();
+                if !(1..=RING_ENTRIES_MAX).contains(&entries) || !is_legal {
+                    return Err(Refused::RingSize { ring: number, entries });
+                }
+                if ring.has_place {
+                    return Err(Refused::RingResized(number));
+                }
+                ring.has_size = true;
+            }
+            SET_VRING_ADDR | SET_VRING_KICK if !ring.has_size => {
+                return Err(Refused::RingWithoutSize(number));
+            }
+            SET_VRING_ADDR | SET_VRING_KICK => ring.has_place = true,
+            GET_VRING_BASE => *ring = Ring::default(),
+            _ => {}
+        }
+        Ok(())
+    }
+}
 
 /// Why a message does not pass.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -144,6 +209,12 @@ pub(super) enum Refused {
     Descriptors { name: &'static str, given: usize, wanted: usize },
     #[error("its {name} is about ring {ring}, but the adapter has {rings}")]
     Ring { name: &'static str, ring: u64, rings: u16 },
+    #[error("its ring {ring} of {entries} entries is no size for a ring")]
+    RingSize { ring: usize, entries: u32 },
+    #[error("it changes the size of ring {0}, which is in place")]
+    RingResized(usize),
+    #[error("it starts ring {0} without its size")]
+    RingWithoutSize(usize),
     #[error("its memory table has {0} regions, not 1 to {REGIONS_MAX}")]
     Regions(u32),
     #[error("its memory region {number} is empty or ends beyond 64 bits")]

@@ -21,7 +21,7 @@
 use super::fault;
 use super::library::{self, Connection};
 use super::link::{Gate, Link};
-use super::message::{self, HEADER_BYTES, Message, Rule};
+use super::message::{self, HEADER_BYTES, Message, Rings, Rule};
 use super::socket::{self, Ready};
 use crate::dpdk::eal::Eal;
 use nix::poll::PollFlags;
@@ -31,11 +31,15 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Between two attempts to reach a VM monitor that listens, milliseconds.
 const RECONNECT_MS: u16 = 200;
 /// How long the library may take for one message, milliseconds.
 const LIBRARY_MS: u16 = 10_000;
+/// How long a front-end may take for the rest of a message that it has begun, or to take an answer,
+/// milliseconds.
+const STALL_MS: u16 = 2_000;
 
 static TURN: Mutex<()> = Mutex::new(());
 
@@ -56,12 +60,27 @@ enum End {
     /// The port closes.
     #[error("port closed")]
     Stopped,
+    /// It keeps its place and says nothing, and somebody else wants it.
+    #[error("replaced by another front-end before its device was ready")]
+    Replaced,
+    /// Half a message.
+    #[error("it stopped in the middle of a message")]
+    Stalled,
+    /// An answer that nobody takes.
+    #[error("it does not read its answers")]
+    Deaf,
+    /// It shares an eventfd with us that made a worker wait.
+    #[error("the event by which it is called is full and blocks")]
+    Blocks,
     /// What it sent was refused.
     #[error("{0}")]
     Refused(#[from] message::Refused),
     /// A descriptor that is not what it has to be.
     #[error("its memory region {number} {why}")]
     Memory { number: usize, why: &'static str },
+    /// An event that is none.
+    #[error("the descriptor of its {name} {why}")]
+    Event { name: &'static str, why: &'static str },
     /// More descriptors than any message has.
     #[error("it sent more than {} file descriptors at once", message::REGIONS_MAX)]
     TooManyDescriptors,
@@ -98,12 +117,13 @@ pub(super) fn run(started: Eal, meeting: &Meeting, link: &Arc<Link>) {
             Err(error) => {
                 link.tell(error.to_string());
                 // The reason may pass, and must not keep a core busy.
-                let _ = socket::wait(None, PollFlags::empty(), &link.wake, Some(RECONNECT_MS));
+                let (flags, limit) = (PollFlags::empty(), Some(RECONNECT_MS));
+                let _ = socket::wait(None, flags, &link.wake, None, limit);
                 continue;
             }
         };
         link.connects.fetch_add(1, Ordering::Relaxed);
-        let Err(end) = Session::begin(started, front, link).and_then(Session::serve);
+        let Err(end) = Session::begin(started, front, link, meeting).and_then(Session::serve);
         if end.is_reset() {
             link.resets.fetch_add(1, Ordering::Relaxed);
             link.tell(format!("guest reset: {end}"));
@@ -118,9 +138,8 @@ impl Meeting {
     fn next(&self, link: &Link) -> io::Result<Option<UnixStream>> {
         match self {
             Meeting::Listen(listener) => {
-                if socket::wait(Some(listener.as_fd()), PollFlags::POLLIN, &link.wake, None)?
-                    != Ready::Socket
-                {
+                let none = PollFlags::empty();
+                if socket::wait(None, none, &link.wake, Some(listener), None)? != Ready::Door {
                     return Ok(None);
                 }
                 match listener.accept() {
@@ -132,7 +151,8 @@ impl Meeting {
             Meeting::Connect(path) => match connect(path) {
                 Some(front) => front.set_nonblocking(true).map(|()| Some(front)),
                 None => {
-                    socket::wait(None, PollFlags::empty(), &link.wake, Some(RECONNECT_MS))?;
+                    let (flags, limit) = (PollFlags::empty(), Some(RECONNECT_MS));
+                    socket::wait(None, flags, &link.wake, None, limit)?;
                     Ok(None)
                 }
             },
@@ -150,6 +170,9 @@ struct Session<'a> {
     front: UnixStream,
     back: Connection,
     link: &'a Arc<Link>,
+    /// Where the next front-end may be waiting.
+    door: Option<&'a UnixListener>,
+    rings: Rings,
     /// Virtio features on offer.
     offered: u64,
     offered_protocol: u64,
@@ -158,10 +181,26 @@ struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    fn begin(started: Eal, front: UnixStream, link: &'a Arc<Link>) -> Result<Self, End> {
-        let back = Connection::open(started, link)?;
-        let (offered, offered_protocol) = (super::FEATURES, message::PROTOCOL_FEATURES);
-        Ok(Self { front, back, link, offered, offered_protocol, has_outcomes: false })
+    fn begin(
+        started: Eal,
+        front: UnixStream,
+        link: &'a Arc<Link>,
+        meeting: &'a Meeting,
+    ) -> Result<Self, End> {
+        let door = match meeting {
+            Meeting::Listen(listener) => Some(listener),
+            Meeting::Connect(_) => None,
+        };
+        Ok(Self {
+            front,
+            back: Connection::open(started, link)?,
+            link,
+            door,
+            rings: Rings::new(link.pairs * 2),
+            offered: super::FEATURES,
+            offered_protocol: message::PROTOCOL_FEATURES,
+            has_outcomes: false,
+        })
     }
 
     fn serve(mut self) -> Result<std::convert::Infallible, End> {
@@ -177,16 +216,15 @@ impl<'a> Session<'a> {
     /// The next whole, checked message of the front-end.
     fn receive(&mut self) -> Result<(Rule, Message, Vec<OwnedFd>), End> {
         let mut header = [0; HEADER_BYTES];
-        self.wait_front(PollFlags::POLLIN)?;
-        let (mut have, descriptors, is_cut) = loop {
+        let (mut have, descriptors) = loop {
             match socket::receive_header(&self.front, &mut header) {
-                Ok((0, _, _)) => return Err(End::Gone),
+                Ok((0, _)) => return Err(End::Gone),
                 Ok(received) => break received,
-                Err(error) if is_not_yet(&error) => self.wait_front(PollFlags::POLLIN)?,
+                Err(error) if is_not_yet(&error) => self.wait_front()?,
                 Err(error) => return Err(gone_or(error)),
             }
         };
-        if is_cut {
+        if descriptors.len() > message::REGIONS_MAX {
             return Err(End::TooManyDescriptors);
         }
         while have < HEADER_BYTES {
@@ -201,6 +239,7 @@ impl<'a> Session<'a> {
         }
         let message = Message { request, flags, payload };
         message::check(rule, &message, descriptors.len(), self.link.pairs * 2)?;
+        self.rings.follow(&message, self.link.features.load(Ordering::Relaxed))?;
         Ok((rule, message, descriptors))
     }
 
@@ -209,19 +248,43 @@ impl<'a> Session<'a> {
             match socket::read_some(&self.front, into) {
                 Ok(0) => return Err(End::Gone),
                 Ok(count) => return Ok(count),
-                Err(error) if is_not_yet(&error) => self.wait_front(PollFlags::POLLIN)?,
+                Err(error) if is_not_yet(&error) => {
+                    self.wait_within(PollFlags::POLLIN, End::Stalled)?;
+                }
                 Err(error) => return Err(gone_or(error)),
             }
         }
     }
 
-    /// Waits for the front-end for as long as it takes.
-    fn wait_front(&self, events: PollFlags) -> Result<(), End> {
+    /// Waits for the front-end's next message for as long as it takes. Somebody who knocks meanwhile
+    /// gets its place, unless its device works.
+    fn wait_front(&self) -> Result<(), End> {
         loop {
-            let ready = socket::wait(Some(self.front.as_fd()), events, &self.link.wake, None)?;
+            let door = self.door.filter(|_| self.link.gate() == Gate::Down);
+            let front = Some(self.front.as_fd());
+            let ready = socket::wait(front, PollFlags::POLLIN, &self.link.wake, door, None)?;
             self.look_up()?;
-            if ready == Ready::Socket {
-                return Ok(());
+            match ready {
+                Ready::Socket => return Ok(()),
+                Ready::Door => return Err(End::Replaced),
+                Ready::Woken | Ready::TimedOut => {}
+            }
+        }
+    }
+
+    /// Waits for a front-end that owes us something, and not for long.
+    fn wait_within(&self, events: PollFlags, otherwise: End) -> Result<(), End> {
+        let until = Instant::now() + Duration::from_millis(STALL_MS.into());
+        loop {
+            let left = until.saturating_duration_since(Instant::now()).as_millis();
+            let left = u16::try_from(left).unwrap_or(STALL_MS);
+            let front = Some(self.front.as_fd());
+            let ready = socket::wait(front, events, &self.link.wake, None, Some(left))?;
+            self.look_up()?;
+            match ready {
+                Ready::Socket => return Ok(()),
+                Ready::TimedOut => return Err(otherwise),
+                Ready::Woken | Ready::Door => {}
             }
         }
     }
@@ -234,6 +297,9 @@ impl<'a> Session<'a> {
         if fault::has_faulted(self.link.vid.load(Ordering::Acquire)) {
             return Err(End::Truncated);
         }
+        if self.link.blocks.swap(false, Ordering::AcqRel) {
+            return Err(End::Blocks);
+        }
         Ok(())
     }
 
@@ -243,7 +309,9 @@ impl<'a> Session<'a> {
         while sent < bytes.len() {
             match socket::send(&self.front, &bytes[sent..], &[]) {
                 Ok(count) => sent += count,
-                Err(error) if is_not_yet(&error) => self.wait_front(PollFlags::POLLOUT)?,
+                Err(error) if is_not_yet(&error) => {
+                    self.wait_within(PollFlags::POLLOUT, End::Deaf)?;
+                }
                 Err(error) => return Err(gone_or(error)),
             }
         }
@@ -257,7 +325,7 @@ impl<'a> Session<'a> {
         mut message: Message,
         descriptors: Vec<OwnedFd>,
     ) -> Result<Option<Message>, End> {
-        self.check_meaning(&message, &descriptors)?;
+        self.check_meaning(rule, &message, &descriptors)?;
         let wants_outcome = message.wants_outcome() && self.has_outcomes && !rule.is_answered;
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let vid = self.link.vid.load(Ordering::Acquire);
@@ -351,9 +419,9 @@ impl<'a> Session<'a> {
                 Ok(count) => have += count,
                 Err(error) if is_not_yet(&error) => {
                     let (fd, wake) = (Some(back.as_fd()), &self.link.wake);
-                    match socket::wait(fd, PollFlags::POLLIN, wake, Some(LIBRARY_MS))? {
+                    match socket::wait(fd, PollFlags::POLLIN, wake, None, Some(LIBRARY_MS))? {
                         // Looked at once the library has finished.
-                        Ready::Socket | Ready::Woken => {}
+                        Ready::Socket | Ready::Woken | Ready::Door => {}
                         Ready::TimedOut => return Err(End::Silent(name)),
                     }
                 }
@@ -364,8 +432,26 @@ impl<'a> Session<'a> {
     }
 
     /// What can be said of a well-formed message only by looking at what it brings.
-    fn check_meaning(&self, message: &Message, descriptors: &[OwnedFd]) -> Result<(), End> {
+    fn check_meaning(
+        &self,
+        rule: Rule,
+        message: &Message,
+        descriptors: &[OwnedFd],
+    ) -> Result<(), End> {
         match message.request {
+            message::SET_VRING_KICK | message::SET_VRING_CALL | message::SET_VRING_ERR => {
+                let name = rule.name;
+                descriptors
+                    .iter()
+                    .try_for_each(socket::check_event)
+                    .map_err(|why| End::Event { name, why })?;
+                if message.request == message::SET_VRING_CALL {
+                    let ring = usize::from(message.payload.first().copied().unwrap_or(0));
+                    let event = descriptors.first().and_then(|event| event.try_clone().ok());
+                    self.link.set_call(ring, event);
+                }
+                Ok(())
+            }
             message::SET_FEATURES if message.number() & !self.offered != 0 => {
                 Err(End::Features(message.number() & !self.offered))
             }

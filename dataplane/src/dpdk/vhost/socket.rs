@@ -1,8 +1,9 @@
 //! The UNIX sockets of the vhost-user protocol: making them, and messages with file descriptors.
 
-use super::message::{HEADER_BYTES, Message, REGIONS_MAX};
+use super::message::{HEADER_BYTES, Message};
 use nix::cmsg_space;
 use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::EventFd;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
@@ -75,7 +76,7 @@ pub(super) fn listen(
         nix::unistd::chown(bind_at, None, gid)?;
         let mode = Mode::from_bits_truncate(perm.into());
         nix::sys::stat::fchmodat(
-            nix::fcntl::AT_FDCWD,
+            AT_FDCWD,
             bind_at,
             mode,
             nix::sys::stat::FchmodatFlags::FollowSymlink,
@@ -108,22 +109,28 @@ fn gid_of(name: &str, path: &str) -> Result<Gid, SocketError> {
 pub(super) enum Ready {
     /// The socket is ready, or its other end is closed.
     Socket,
+    /// Somebody else wants to come in.
+    Door,
     /// Somebody wakes us.
     Woken,
     /// Neither, in that time.
     TimedOut,
 }
 
-/// Waits until a socket is ready, or `wake` is written to, or so many milliseconds have passed.
+/// Waits until a socket is ready, or `wake` is written to, or somebody is at the `door`, or so many
+/// milliseconds have passed.
 pub(super) fn wait(
     socket: Option<BorrowedFd<'_>>,
     events: PollFlags,
     wake: &EventFd,
+    door: Option<&UnixListener>,
     millis: Option<u16>,
 ) -> io::Result<Ready> {
     let timeout = millis.map_or(PollTimeout::NONE, PollTimeout::from);
     let mut fds = vec![PollFd::new(wake.as_fd(), PollFlags::POLLIN)];
     fds.extend(socket.map(|socket| PollFd::new(socket, events)));
+    let sockets = fds.len();
+    fds.extend(door.map(|door| PollFd::new(door.as_fd(), PollFlags::POLLIN)));
     loop {
         match poll(&mut fds, timeout) {
             Err(Errno::EINTR) => {}
@@ -133,32 +140,35 @@ pub(super) fn wait(
                 let _ = wake.read();
                 return Ok(Ready::Woken);
             }
-            Ok(_) => return Ok(Ready::Socket),
+            Ok(_) if fds[1..sockets].iter().any(|fd| fd.any() == Some(true)) => {
+                return Ok(Ready::Socket);
+            }
+            Ok(_) => return Ok(Ready::Door),
         }
     }
 }
 
-/// The first bytes of a message and the descriptors that came with them. Descriptors that are too many
-/// are closed by the kernel and reported by the last part of the answer.
+/// Descriptors that one message can carry (the kernel's SCM_MAX_FD). There is room for all: those that
+/// are too many are to be counted and closed, and of a list that is cut nothing can be said.
+const DESCRIPTORS_MAX: usize = 253;
+
+/// The first bytes of a message and the descriptors that came with them.
 pub(super) fn receive_header(
     socket: &UnixStream,
     into: &mut [u8; HEADER_BYTES],
-) -> io::Result<(usize, Vec<OwnedFd>, bool)> {
-    let mut control = cmsg_space!([RawFd; REGIONS_MAX]);
+) -> io::Result<(usize, Vec<OwnedFd>)> {
+    let mut control = cmsg_space!([RawFd; DESCRIPTORS_MAX]);
     let mut parts = [IoSliceMut::new(into)];
     let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
     let received = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags)?;
-    let is_cut = received.flags.contains(MsgFlags::MSG_CTRUNC);
     let mut descriptors = Vec::new();
-    if let Ok(messages) = received.cmsgs() {
-        for message in messages {
-            if let ControlMessageOwned::ScmRights(fds) = message {
-                // SAFETY: the kernel has just made these descriptors for us.
-                descriptors.extend(fds.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
-            }
+    for message in received.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(fds) = message {
+            // SAFETY: the kernel has just made these descriptors for us.
+            descriptors.extend(fds.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
         }
     }
-    Ok((received.bytes, descriptors, is_cut))
+    Ok((received.bytes, descriptors))
 }
 
 /// Sends a message with descriptors, as far as the socket takes it; the bytes that it took.
@@ -189,12 +199,23 @@ pub(super) fn check_memory_file(file: &OwnedFd, needs: u64) -> Result<(), &'stat
     if u64::try_from(status.st_size).unwrap_or(0) < needs {
         return Err("is larger than its file");
     }
-    let flags = nix::fcntl::fcntl(file, nix::fcntl::FcntlArg::F_GETFL);
-    let flags = nix::fcntl::OFlag::from_bits_truncate(flags.map_err(|_| "can't be looked at")?);
-    if flags & nix::fcntl::OFlag::O_ACCMODE != nix::fcntl::OFlag::O_RDWR {
+    let flags = fcntl(file, FcntlArg::F_GETFL).map_err(|_| "can't be looked at")?;
+    if OFlag::from_bits_truncate(flags) & OFlag::O_ACCMODE != OFlag::O_RDWR {
         return Err("is not open for reading and writing");
     }
     Ok(())
+}
+
+/// Checks that a descriptor is an eventfd, and sees to it that writing to it does not wait. One who
+/// shares it can undo that: see [`super::watch`].
+pub(super) fn check_event(event: &OwnedFd) -> Result<(), &'static str> {
+    let link = std::fs::read_link(format!("/proc/self/fd/{}", event.as_raw_fd()));
+    if link.ok().is_none_or(|name| name.as_os_str() != "anon_inode:[eventfd]") {
+        return Err("is no eventfd");
+    }
+    let flags = fcntl(event, FcntlArg::F_GETFL).map_err(|_| "can't be looked at")?;
+    let flags = OFlag::from_bits_truncate(flags) | OFlag::O_NONBLOCK;
+    fcntl(event, FcntlArg::F_SETFL(flags)).map(drop).map_err(|_| "can't be set")
 }
 
 /// A message of the library's or to it; both ends are ours, so that it is whole.

@@ -138,3 +138,34 @@ fn what_is_sent_reads_back() {
     assert_eq!((request, flags, size), (GET_QUEUE_NUM, VERSION | FLAG_REPLY, payload.len()));
     assert_eq!(Message { request, flags, payload: payload.to_vec() }.number(), 7);
 }
+
+#[test]
+fn a_ring_has_its_size_before_its_place_and_keeps_it() {
+    let num = |entries: u64| message(SET_VRING_NUM, &words(&[1 | entries << 32]));
+    let addr = message(SET_VRING_ADDR, &words(&[1, 2, 3, 4, 5]));
+    let kick = message(SET_VRING_KICK, &words(&[1]));
+    let stop = message(GET_VRING_BASE, &words(&[1]));
+    let mut rings = Rings::new(RINGS);
+    for place in [&addr, &kick] {
+        assert_eq!(rings.follow(place, 0), Err(Refused::RingWithoutSize(1)));
+    }
+    for entries in [0, 3, 65_536, 1 << 31] {
+        let refused = rings.follow(&num(entries), 0).err();
+        assert!(matches!(refused, Some(Refused::RingSize { .. })), "{entries}: {refused:?}");
+    }
+    assert_eq!(rings.follow(&num(300), RING_PACKED), Ok(()));
+    // Told again before it is in place, it may change.
+    assert_eq!(rings.follow(&num(256), 0), Ok(()));
+    assert_eq!(rings.follow(&addr, 0), Ok(()));
+    assert_eq!(rings.follow(&num(512), 0), Err(Refused::RingResized(1)));
+    assert_eq!(rings.follow(&num(256), 0), Err(Refused::RingResized(1)));
+    // Its place may be told again, as at the start of a migration.
+    assert_eq!((rings.follow(&addr, 0), rings.follow(&kick, 0)), (Ok(()), Ok(())));
+    // Stopped, it needs a size again; other rings go on.
+    assert_eq!(rings.follow(&stop, 0), Ok(()));
+    assert_eq!(rings.follow(&kick, 0), Err(Refused::RingWithoutSize(1)));
+    assert_eq!(rings.follow(&num(512), 0), Ok(()));
+    assert_eq!(rings.follow(&kick, 0), Ok(()));
+    assert_eq!(rings.follow(&message(RESET_OWNER, &[]), 0), Ok(()));
+    assert_eq!(rings.follow(&addr, 0), Err(Refused::RingWithoutSize(1)));
+}

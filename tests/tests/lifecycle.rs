@@ -1,0 +1,209 @@
+//! vhost-user guests come and go, by the hundred, and so does the appliance under them.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use tests::balance::{count, rows};
+use tests::counts::GUEST_CYCLES;
+use tests::dpdk::{EchoGuests, Role};
+use tests::frames::{ethernet, ipv4, mac as mac_of, udp};
+use tests::frontend::{Frontend, NetHeader, Options};
+use tests::paced::{Paced, Talker};
+use tests::world::address;
+use tests::{Appliance, Attach, Config, Lab, World, eventually, within};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn socket(lab: &Lab, guest: &str) -> PathBuf {
+    lab.dir().join(format!("{guest}.sock"))
+}
+
+/// MAC and address of DPDK guest `number`.
+fn mac(number: usize) -> String {
+    format!("02:00:00:00:{:02x}:{:02x}", number >> 8, number & 0xff)
+}
+
+fn guest_ip(number: usize) -> String {
+    format!("203.0.113.{number}")
+}
+
+/// Adds host-routed DPDK guests `dc1`, `dc2`, …; `options` are the port's.
+fn with_guests(lab: &Lab, config: Config, count: usize, options: &str) -> Config {
+    (1..=count).fold(config, |config, number| {
+        let guest = format!("dc{number}");
+        let port = format!("vhost-user,path={}{options}", socket(lab, &guest).display());
+        let addresses = Config::addresses(&[&format!("{}/32", guest_ip(number))]);
+        let keys = format!("mac = \"{}\"\n{addresses}", mac(number));
+        config.container(&guest).adapter("eth0", &port, &keys)
+    })
+}
+
+fn ports(lab: &Lab, numbers: impl Iterator<Item = usize>) -> Vec<(PathBuf, String)> {
+    numbers.map(|number| (socket(lab, &format!("dc{number}")), mac(number))).collect()
+}
+
+/// Resident memory in KB and open descriptors.
+fn holdings(app: &Appliance) -> (u64, usize) {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", app.pid())).expect("status");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+    let kb = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    let open = std::fs::read_dir(format!("/proc/{}/fd", app.pid())).expect("descriptors").count();
+    (kb, open)
+}
+
+/// A DPDK guest is killed and started again; its traffic is back at once, others lose nothing, and
+/// nothing of the dead one stays.
+#[test]
+fn a_killed_guest_comes_back_within_two_seconds_and_leaves_nothing_behind() {
+    let mut world =
+        World::routed_with(Attach::Own, 2, |lab, config| with_guests(lab, config, 1, ""));
+    let mut guest = EchoGuests::start(&world.lab, "dc1", &ports(&world.lab, 1..=1), Role::Connects);
+    world.ct(1).reaches_within(20 * SECOND, &guest_ip(1));
+    guest.kill();
+    let is_down =
+        |world: &World| rows(world.app.json("show port info dc1/eth0"))[0]["link"] == "down";
+    eventually("the link is down", SECOND, || is_down(&world));
+    world.app.forget_pool();
+    let before = holdings(&world.app);
+    let talker = |n: usize| Talker { host: world.ct(n).clone(), ip: address(n) };
+    let paced = Paced::ring(&[talker(1), talker(2)], 500);
+    let mut slowest = Duration::ZERO;
+    for cycle in 0..GUEST_CYCLES.now() {
+        guest.restart();
+        // From when it is there: testpmd takes its time before it looks at its socket.
+        let connected = || rows(world.app.json("show port info dc1/eth0"))[0]["link"] == "up";
+        assert!(within(20 * SECOND, connected), "cycle {cycle}: {}", guest.log());
+        let begin = Instant::now();
+        assert!(within(2 * SECOND, || world.ct(1).ping(&guest_ip(1))), "cycle {cycle}");
+        slowest = slowest.max(begin.elapsed());
+        guest.kill();
+        assert!(within(SECOND, || is_down(&world)), "cycle {cycle}");
+    }
+    paced.finish();
+    let after = holdings(&world.app);
+    println!(
+        "{} cycles, traffic back after {slowest:?} at most; resident {} KB before and {} after, \
+         descriptors {} and {}",
+        GUEST_CYCLES.now(),
+        before.0,
+        after.0,
+        before.1,
+        after.1
+    );
+    assert_eq!(after.1, before.1, "descriptors");
+    assert!(after.0 < before.0 + 2_048, "resident memory grew from {} to {} KB", before.0, after.0);
+    world.end();
+}
+
+/// The appliance is killed under traffic with fifty guests connected, which listen: it finds each of
+/// them again with no action on their side.
+#[test]
+fn fifty_guests_that_listen_are_found_again_after_kill_9() {
+    let mut world =
+        World::routed_with(Attach::Own, 1, |lab, config| with_guests(lab, config, 50, ",client"));
+    let lab = &world.lab;
+    let _programs = [
+        EchoGuests::start(lab, "first", &ports(lab, 1..=25), Role::Listens),
+        EchoGuests::start(lab, "second", &ports(lab, 26..=50), Role::Listens),
+    ];
+    let all = |world: &World, limit: Duration| {
+        let begin = Instant::now();
+        let mut left: Vec<usize> = (1..=50).collect();
+        while !left.is_empty() && begin.elapsed() < limit {
+            left.retain(|number| !world.ct(1).ping(&guest_ip(*number)));
+        }
+        (left, begin.elapsed())
+    };
+    let (missing, _) = all(&world, 60 * SECOND);
+    assert_eq!(missing, [0; 0], "guests that do not answer at first");
+    world.app.check_books();
+    let flood = world.ct(1).spawn(&format!("ping -n -q -i 0.01 {}", guest_ip(7)));
+    world.app.kill();
+    world.app.launch();
+    let (missing, took) = all(&world, 3 * SECOND);
+    assert_eq!(missing, [0; 0], "guests that are not back within three seconds");
+    println!("fifty guests answer {took:?} after the restart");
+    drop(flood);
+    world.end();
+}
+
+/// 500 guests are registered and 300 connected at once: every one of them passes traffic.
+#[test]
+fn three_hundred_guests_of_five_hundred_are_connected_at_once_and_each_passes_traffic() {
+    const REGISTERED: usize = 500;
+    const CONNECTED: usize = 300;
+    raise_descriptor_limit();
+    let lab = Lab::new();
+    let ip_of = |number: usize| format!("198.18.{}.{}", number / 200, number % 200 + 1);
+    let config = (1..=REGISTERED).fold(Config::new(&lab), |config, number| {
+        let guest = format!("g{number}");
+        let port = format!("vhost-user,path={}", socket(&lab, &guest).display());
+        let addresses = Config::addresses(&[&format!("{}/32", ip_of(number))]);
+        config.container(&guest).adapter(
+            "eth0",
+            &port,
+            &format!("mac = \"{}\"\n{addresses}", mac(number)),
+        )
+    });
+    let mut app = Appliance::start(&lab, &config, None);
+    let options = Options { ring_size: 64, regions: vec![1 << 20], ..Options::default() };
+    // The first guest of all has the vhost library open what it keeps.
+    let first = Frontend::connect_within(&socket(&lab, "g1"), &options, 5 * SECOND).expect("g1");
+    first.stop().expect("stopped");
+    eventually("it is gone", SECOND, || {
+        rows(app.json("show port info g1/eth0"))[0]["link"] == "down"
+    });
+    let registered = holdings(&app);
+    let begin = Instant::now();
+    let mut guests: Vec<Frontend> = (1..=CONNECTED)
+        .map(|number| {
+            let path = socket(&lab, &format!("g{number}"));
+            Frontend::connect_within(&path, &options, 5 * SECOND)
+                .unwrap_or_else(|e| panic!("guest {number}: {e}"))
+        })
+        .collect();
+    let took = begin.elapsed();
+    app.forget_pool();
+    let gateway =
+        rows(app.json("show port info g1/eth0"))[0]["mac"].as_str().expect("MAC").to_owned();
+    for number in 1..=CONNECTED {
+        let next = number % CONNECTED + 1;
+        let packet = ipv4(&ip_of(number), &ip_of(next), 64, 17, &udp(7, 7, &[0x5a; 32]));
+        let frame = ethernet(mac_of(&gateway), mac_of(&mac(number)), 0x0800, &packet);
+        assert!(guests[number - 1].send(0, &NetHeader::default(), &frame).expect("a ring"));
+        let received = guests[next - 1]
+            .receive_within(SECOND, |received| received.frame.len() == frame.len())
+            .expect("a ring");
+        let received = received.unwrap_or_else(|| panic!("guest {next} got nothing from {number}"));
+        assert_eq!(received.frame[26..34], frame[26..34], "addresses");
+        assert_eq!(received.frame[34..], frame[34..], "what the packet carries");
+    }
+    let ports = rows(app.json("show port info all"));
+    let up = ports.iter().filter(|port| port["link"] == "up").count();
+    assert_eq!((ports.len(), up), (REGISTERED, CONNECTED));
+    let connected = holdings(&app);
+    println!(
+        "{REGISTERED} registered: {} MB resident, {} descriptors; {CONNECTED} connected in {took:?}: \
+         {} MB, {} descriptors",
+        registered.0 / 1024,
+        registered.1,
+        connected.0 / 1024,
+        connected.1
+    );
+    let sum: u64 = guests.len() as u64;
+    let forwarded: u64 =
+        rows(app.json("show port stats all")).iter().map(|port| count(port, "forwarded")).sum();
+    assert!(forwarded >= sum, "{forwarded} of {sum}");
+    drop(guests);
+    eventually("all are gone", 10 * SECOND, || {
+        rows(app.json("show port info all")).iter().all(|port| port["link"] == "down")
+    });
+    assert_eq!(holdings(&app).1, registered.1, "descriptors");
+    app.stop();
+}
+
+/// Each front-end here holds a handful.
+fn raise_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("limit");
+    setrlimit(Resource::RLIMIT_NOFILE, hard.min(65_536), hard).expect("limit");
+}
