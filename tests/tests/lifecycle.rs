@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use tests::balance::{count, rows};
 use tests::counts::GUEST_CYCLES;
 use tests::dpdk::{EchoGuests, Role};
-use tests::frames::{ethernet, ipv4, mac as mac_of, udp};
-use tests::frontend::{Frontend, NetHeader, Options};
+use tests::frames::{Arp, ethernet, ipv4, mac as mac_of, udp};
+use tests::frontend::{Frontend, Memory, Message, NetHeader, Options, feature, protocol, request};
 use tests::paced::{Paced, Talker};
 use tests::world::address;
 use tests::{Appliance, Attach, Config, Lab, World, eventually, within};
@@ -199,6 +199,84 @@ fn three_hundred_guests_of_five_hundred_are_connected_at_once_and_each_passes_tr
     });
     assert_eq!(holdings(&app).1, registered.1, "descriptors");
     app.stop();
+}
+
+/// A migration ends here: QEMU says so by SEND_RARP.
+#[test]
+fn vz4_a_migrated_guest_is_announced_in_either_mode() {
+    let world = World::routed_with(Attach::Own, 1, |lab, config| {
+        lab.host("m3");
+        let config = config.vm("m3").adapter("eth0", &tests::config::tap("m3", "eth0"), "");
+        let port = format!("vhost-user,path={}", socket(lab, "n2").display());
+        let config = config.vm("n2").adapter("eth0", &port, &format!("mac = \"{}\"", mac(2)));
+        with_guests(lab, config, 1, "").replace(&guest_ip(1), "192.0.2.21")
+    });
+    let lab = &world.lab;
+    let options = Options::default();
+    let options =
+        Options { protocol_features: options.protocol_features | protocol::RARP, ..options };
+    let connect = |guest: &str| {
+        Frontend::connect_within(&socket(lab, guest), &options, 5 * SECOND).expect("a front-end")
+    };
+    let (routed, member) = (connect("dc1"), connect("n2"));
+    // The link's own announcements go first.
+    std::thread::sleep(Duration::from_millis(3_500));
+    let (lan, network) =
+        (world.out().capture("eth0", "arp"), lab.known("m3").capture("eth0", "ether proto 0x8035"));
+    for (frontend, number) in [(&routed, 1), (&member, 2)] {
+        let mut bytes = [0; 8];
+        bytes[..6].copy_from_slice(&mac_of(&mac(number)));
+        let moved = Message::number(request::SEND_RARP, u64::from_le_bytes(bytes));
+        frontend.channel.tell(&moved, true).expect("taken");
+    }
+    std::thread::sleep(Duration::from_millis(2_600));
+    let uplink = mac_of(&world.uplink_mac());
+    let is_announced = |frame: &Vec<u8>| {
+        Arp::read(frame).is_some_and(|arp| {
+            arp.sender_ip.to_string() == "192.0.2.21"
+                && arp.target_ip == arp.sender_ip
+                && arp.sender_mac == uplink
+        })
+    };
+    assert!(lan.finish().iter().any(is_announced), "the LAN hears of the routed one");
+    let frames = network.finish();
+    let is_of_member = |frame: &Vec<u8>| frame[6..12] == mac_of(&mac(2));
+    assert!(frames.iter().any(is_of_member), "the network hears of its member: {frames:02x?}");
+    assert!(frames.iter().all(is_of_member), "and of no other");
+    drop((routed, member));
+    world.end();
+}
+
+/// A migration begins here: every page of the guest's that is written is marked in its log.
+#[test]
+fn the_dirty_log_of_a_migration_is_served() {
+    let world = World::routed_with(Attach::Own, 1, |lab, config| with_guests(lab, config, 1, ""));
+    let options = Options::default();
+    let options = Options {
+        features: options.features | feature::LOG_ALL,
+        protocol_features: options.protocol_features | protocol::LOG_SHMFD,
+        ..options
+    };
+    let path = socket(&world.lab, "dc1");
+    let mut guest = Frontend::connect_within(&path, &options, 5 * SECOND).expect("a front-end");
+    assert!(guest.agreed.has(feature::LOG_ALL) && guest.agreed.speaks(protocol::LOG_SHMFD));
+    const LOG_BYTES: u32 = 1 << 20;
+    let log = Memory::new(&[LOG_BYTES.into()]).expect("a log");
+    let payload = [u64::from(LOG_BYTES).to_ne_bytes(), 0_u64.to_ne_bytes()].concat();
+    let message = Message::with(request::SET_LOG_BASE, payload).fd(&log.table().1[0]);
+    guest.channel.ask(&message).expect("an answer");
+    // Until then nothing came: a page is a bit.
+    let dirty = || {
+        let bytes = log.read(0, LOG_BYTES as usize).expect("the log");
+        bytes.iter().map(|byte| byte.count_ones()).sum::<u32>()
+    };
+    assert_eq!(dirty(), 0);
+    world.ct(1).ping(&guest_ip(1));
+    let received = guest.receive_within(SECOND, |received| received.frame.len() >= 98);
+    assert!(received.expect("a ring").is_some());
+    assert!(dirty() >= 1, "a page was written and is not marked");
+    drop(guest);
+    world.end();
 }
 
 /// Each front-end here holds a handful.
