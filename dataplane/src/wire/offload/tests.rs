@@ -36,7 +36,7 @@ fn packet(is_ipv6: bool, is_tcp: bool, tags: usize, data: usize) -> Vec<u8> {
     } else {
         bytes[at + 4..at + 6].copy_from_slice(&transport.to_be_bytes());
     }
-    bytes.extend((0..data).map(|number| (number % 251) as u8));
+    bytes.extend((0..data).map(|number| u8::try_from(number % 251).unwrap()));
     bytes
 }
 
