@@ -19,7 +19,7 @@
 
 use crate::frame::{BURST_PKTS, Burst};
 use crate::ids::{NetworkId, PortId};
-use crate::io::{Io, RxQueue};
+use crate::io::{Io, Readiness, RxQueue};
 use crate::pipeline::{Departures, Path, TxPort};
 use crate::punt::Inject;
 use crate::record::{NetworkRecord, PortRecord};
@@ -156,6 +156,7 @@ struct RxSlot<I: Io> {
 pub struct Worker<I: Io> {
     path: Path<I>,
     rx: Vec<RxSlot<I>>,
+    readiness: I::Readiness,
     commands: Arc<ArrayQueue<Command<I>>>,
     displaced: Arc<ArrayQueue<Displaced<I>>>,
     injects: Arc<ArrayQueue<Inject<I::Frame>>>,
@@ -194,6 +195,7 @@ impl<I: Io> Worker<I> {
         let worker = Self {
             path,
             rx: Vec::with_capacity(PortId::LIMIT),
+            readiness: I::Readiness::default(),
             commands: link.commands.clone(),
             displaced: link.displaced.clone(),
             injects: link.injects.clone(),
@@ -234,7 +236,11 @@ impl<I: Io> Worker<I> {
         // What was handed over or held is older than what the queues have now. No more than so many:
         // neither ring can keep the worker from its ports.
         let mut pkts = self.take_in(BURST_PKTS, QUEUE_DEPARTURES / 4, now_ns);
+        self.readiness.look(now_ns);
         for slot in &mut self.rx {
+            if !self.readiness.is_due(&slot.rx) {
+                continue;
+            }
             let count = slot.rx.rx(burst);
             if count > 0 {
                 pkts += count;
@@ -318,18 +324,22 @@ impl<I: Io> Worker<I> {
         true
     }
 
-    fn add_rx(&mut self, port: PortId, queue: u16, rx: Box<I::Rx>) -> Displaced<I> {
+    fn add_rx(&mut self, port: PortId, queue: u16, mut rx: Box<I::Rx>) -> Displaced<I> {
         if self.rx.len() == self.rx.capacity() {
             // More would allocate.
             return Displaced::Rx { port, queue, rx: Some(rx) };
         }
+        self.readiness.watch(&mut rx);
         self.rx.push(RxSlot { port, queue, rx });
         Displaced::Nothing
     }
 
     fn remove_rx(&mut self, port: PortId, queue: u16) -> Displaced<I> {
         let place = self.rx.iter().position(|slot| slot.port == port && slot.queue == queue);
-        let rx = place.map(|place| self.rx.swap_remove(place).rx);
+        let mut rx = place.map(|place| self.rx.swap_remove(place).rx);
+        if let Some(rx) = &mut rx {
+            self.readiness.forget(rx);
+        }
         Displaced::Rx { port, queue, rx }
     }
 
