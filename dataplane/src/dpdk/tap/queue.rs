@@ -4,7 +4,8 @@
 //! **How long the next frame is, nobody knows** before it has been read, and it may be 64 KB. A read
 //! names as many segments as the last frame took, and behind them a buffer on the stack that holds the
 //! rest of any frame, copied into further segments afterwards. So a stream of long frames is read into
-//! its segments at once, and a queue of short ones holds one mbuf and no list of thirty.
+//! its segments at once, one of short ones has no list of thirty segments to go through, and a queue that
+//! is empty keeps no mbuf.
 
 use super::super::mbuf::Mbuf;
 use super::super::mempool::Pool;
@@ -100,8 +101,8 @@ impl TapRx {
                 }
                 Read::Lost => lost += 1,
                 Read::Nothing => {
-                    // What a long frame left behind is not kept for a short one.
-                    self.spare.truncate(self.expected);
+                    // An idle tap holds no mbuf.
+                    self.spare.clear();
                     break;
                 }
             }
