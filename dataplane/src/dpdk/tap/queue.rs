@@ -49,8 +49,8 @@ pub struct TapRx {
     queue: usize,
     pool: Pool,
     segment_bytes: usize,
-    /// Empty segments for the next frame.
-    spare: ArrayVec<Mbuf, SEGMENTS_MAX>,
+    /// Empty segments for the next frame. Elsewhere, so that what is looked at each loop stays small.
+    spare: Box<ArrayVec<Mbuf, SEGMENTS_MAX>>,
     /// Segments that the last frame took.
     expected: usize,
     /// Where the worker that polls it keeps whether there is something to read; none while it is always
@@ -79,7 +79,7 @@ enum Read {
 impl TapRx {
     pub(super) fn new(link: &Arc<Link>, queue: usize, pool: Pool) -> Self {
         let (link, segment_bytes) = (link.clone(), pool.segment_bytes().into());
-        Self { link, queue, pool, segment_bytes, spare: ArrayVec::new(), expected: 1, slot: None }
+        Self { link, queue, pool, segment_bytes, spare: Box::default(), expected: 1, slot: None }
     }
 
     /// The descriptor that it reads, for whoever waits for it.
