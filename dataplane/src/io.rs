@@ -37,6 +37,27 @@ pub trait TxQueue: Send {
     fn tx(&mut self, burst: &mut Burst<Self::Frame>) -> Unsent;
 }
 
+/// A worker's own knowledge of which of its receive queues are worth a look, for kinds of queue where a
+/// look costs a system call. Queues of other kinds are polled each loop.
+pub trait Readiness<Q>: Default + Send {
+    /// The worker polls this queue from now on.
+    fn watch(&mut self, _queue: &mut Q) {}
+    /// The worker gives it away.
+    fn forget(&mut self, _queue: &mut Q) {}
+    /// Finds out, once a loop, for all queues together. Never waits.
+    fn look(&mut self, _now_ns: u64) {}
+    /// Whether to poll this queue now. Yes is said once for each time it is found out.
+    fn is_due(&mut self, _queue: &Q) -> bool {
+        true
+    }
+}
+
+/// Every queue is polled each loop.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AlwaysReady;
+
+impl<Q> Readiness<Q> for AlwaysReady {}
+
 /// Why frames stayed, if any did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unsent {
@@ -58,4 +79,6 @@ pub trait Io: 'static {
     type Rx: RxQueue<Frame = Self::Frame> + 'static;
     /// Transmit queues.
     type Tx: TxQueue<Frame = Self::Frame> + 'static;
+    /// What a worker knows of its receive queues.
+    type Readiness: Readiness<Self::Rx> + 'static;
 }

@@ -19,7 +19,7 @@
 
 use crate::frame::{BURST_PKTS, Burst};
 use crate::ids::{NetworkId, PortId};
-use crate::io::{Io, RxQueue};
+use crate::io::{Io, Readiness, RxQueue};
 use crate::pipeline::{Departures, Path, TxPort};
 use crate::punt::Inject;
 use crate::record::{NetworkRecord, PortRecord};
@@ -169,6 +169,7 @@ pub struct Worker<I: Io> {
     awake: usize,
     /// The resting one whose turn is next.
     turn: usize,
+    readiness: I::Readiness,
     commands: Arc<ArrayQueue<Command<I>>>,
     displaced: Arc<ArrayQueue<Displaced<I>>>,
     injects: Arc<ArrayQueue<Inject<I::Frame>>>,
@@ -209,6 +210,7 @@ impl<I: Io> Worker<I> {
             rx: Vec::with_capacity(PortId::LIMIT),
             awake: 0,
             turn: 0,
+            readiness: I::Readiness::default(),
             commands: link.commands.clone(),
             displaced: link.displaced.clone(),
             injects: link.injects.clone(),
@@ -249,8 +251,13 @@ impl<I: Io> Worker<I> {
         // What was handed over or held is older than what the queues have now. No more than so many:
         // neither ring can keep the worker from its ports.
         let mut pkts = self.take_in(BURST_PKTS, QUEUE_DEPARTURES / 4, now_ns);
+        self.readiness.look(now_ns);
         let mut at = 0;
         while at < self.awake {
+            if !self.readiness.is_due(&self.rx[at].rx) {
+                at += 1;
+                continue;
+            }
             let count = self.take(at, burst, now_ns);
             pkts += count;
             let slot = &mut self.rx[at];
@@ -382,11 +389,12 @@ impl<I: Io> Worker<I> {
         true
     }
 
-    fn add_rx(&mut self, port: PortId, queue: u16, rx: Box<I::Rx>) -> Displaced<I> {
+    fn add_rx(&mut self, port: PortId, queue: u16, mut rx: Box<I::Rx>) -> Displaced<I> {
         if self.rx.len() == self.rx.capacity() {
             // More would allocate.
             return Displaced::Rx { port, queue, rx: Some(rx) };
         }
+        self.readiness.watch(&mut rx);
         self.rx.push(RxSlot { port, queue, rx, empty: 0 });
         // Awake: behind those that are.
         let last = self.rx.len() - 1;
@@ -397,7 +405,7 @@ impl<I: Io> Worker<I> {
 
     fn remove_rx(&mut self, port: PortId, queue: u16) -> Displaced<I> {
         let place = self.rx.iter().position(|slot| slot.port == port && slot.queue == queue);
-        let rx = place.map(|place| {
+        let mut rx = place.map(|place| {
             let mut place = place;
             if place < self.awake {
                 // The last one awake takes its place, and a resting one that one's.
@@ -407,6 +415,9 @@ impl<I: Io> Worker<I> {
             }
             self.rx.swap_remove(place).rx
         });
+        if let Some(rx) = &mut rx {
+            self.readiness.forget(rx);
+        }
         Displaced::Rx { port, queue, rx }
     }
 

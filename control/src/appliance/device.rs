@@ -8,7 +8,7 @@ use crate::model::{Mode, Namespace, PortSpec, TapSpec, VhostUserSpec};
 use crate::publish::{Assignment, PortFacts, Returned, Role};
 use crate::registry::{Adapter, DEFAULT_GATEWAY, Port as NamedPort, ServerPort};
 use dataplane::dpdk::ethdev::{self, next_vdev_name};
-use dataplane::dpdk::{AttachSpec, DpdkIo, Netns, Port, Rx, Tx, VhostSpec, vhost};
+use dataplane::dpdk::{self, AttachSpec, DpdkIo, Netns, Port, Rx, Tx, VhostSpec, tap, vhost};
 use dataplane::wire::ethernet::MacAddr;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -136,6 +136,7 @@ impl Appliance {
     pub(super) fn open(&mut self, wanted: Wanted<'_>) -> Result<Opened, Refusal> {
         match wanted.spec {
             PortSpec::VhostUser(spec) => self.open_vhost(&wanted, spec),
+            PortSpec::Tap(spec) => self.open_tap(&wanted, spec),
             _ => self.open_ethdev(wanted),
         }
     }
@@ -172,19 +173,51 @@ impl Appliance {
         Ok(Opened { device, facts, rx, tx, workers: wanted.workers.clone() })
     }
 
+    /// A tap of our own, in the container's namespace.
+    fn open_tap(&mut self, wanted: &Wanted<'_>, spec: &TapSpec) -> Result<Opened, Refusal> {
+        let netns = namespace(wanted.spec, wanted.netns);
+        check_place(wanted, netns.as_ref())?;
+        let workers = u16::try_from(self.publisher.workers.count()).unwrap_or(1);
+        let interface = spec.interface_name().to_owned();
+        let (port, rx, tx) = tap::open(
+            self.eal,
+            &dpdk::TapSpec {
+                iface: interface.clone(),
+                netns: netns.clone(),
+                queues: wanted.queues,
+                // So each worker has one of its own.
+                writers: workers,
+                mtu: wanted.mtu,
+                mac: wanted.peer_mac,
+                pool: self.pool,
+            },
+        )
+        .map_err(|error| refuse(format!("{}: {error}", wanted.label)))?;
+        let device_mac = port.mac().unwrap_or(MacAddr::ZERO);
+        let facts = PortFacts {
+            role: wanted.role,
+            own_mac: wanted.own_mac.unwrap_or(device_mac),
+            peer_mac: wanted.peer_mac.unwrap_or(device_mac),
+            mtu: wanted.mtu,
+        };
+        let device = Device {
+            port: Port::Tap(port),
+            spec: wanted.spec.clone(),
+            netns,
+            interface: Some(interface),
+            paused: None,
+            is_up: None,
+            is_persistent: true,
+        };
+        Ok(Opened { device, facts, rx, tx, workers: wanted.workers.clone() })
+    }
+
     fn open_ethdev(&mut self, wanted: Wanted<'_>) -> Result<Opened, Refusal> {
         let workers = u16::try_from(self.publisher.workers.count()).unwrap_or(1);
         let netns = namespace(wanted.spec, wanted.netns);
-        let (device, interface, is_persistent) = device_string(wanted.spec)?;
+        let (device, interface) = device_string(wanted.spec)?;
         let is_tap = wanted.spec.is_tap();
-        if let Some(place) = netns.as_ref().filter(|place| !kernel::place_exists(&place_of(place)))
-        {
-            return Err(refuse(format!(
-                "{}: {place} is not there ({}); create it first, or leave it out",
-                wanted.label,
-                place.path().display()
-            )));
-        }
+        check_place(&wanted, netns.as_ref())?;
         let spec = AttachSpec {
             netns: netns.clone(),
             rx_queues: wanted.queues,
@@ -196,9 +229,6 @@ impl Appliance {
             },
             ..AttachSpec::new(&device, self.pool)
         };
-        let place = netns.as_ref().map_or(Place::Here, place_of);
-        let left_behind = interface.as_ref().filter(|_| is_persistent);
-        let left_behind = left_behind.filter(|name| !kernel::exists(&place, name));
         let attached = match ethdev::attach(self.eal, &spec) {
             // Not every device has a transmit queue for each worker; one is enough.
             Err(ethdev::PortError::Queues { .. }) if spec.tx_queues > 1 => {
@@ -206,13 +236,8 @@ impl Appliance {
             }
             result => result,
         };
-        let (port, rx, tx) = attached.map_err(|error| {
-            // A tap is born before the driver looks at the rest of what is asked, and stays.
-            if let Some(name) = left_behind {
-                let _ = kernel::delete(&place, name);
-            }
-            refuse(format!("{}: {error}", wanted.label))
-        })?;
+        let (port, rx, tx) =
+            attached.map_err(|error| refuse(format!("{}: {error}", wanted.label)))?;
         let device_mac = port.mac().unwrap_or(MacAddr::ZERO);
         let facts = PortFacts {
             role: wanted.role,
@@ -227,7 +252,7 @@ impl Appliance {
             netns,
             paused: None,
             is_up: None,
-            is_persistent,
+            is_persistent: false,
         };
         Ok(Opened { device, facts, rx, tx, workers: wanted.workers })
     }
@@ -445,23 +470,30 @@ pub(super) fn place_of(netns: &Netns) -> Place {
     }
 }
 
-/// The device as DPDK takes it, its kernel interface if we know its name, and whether it outlives us.
-fn device_string(spec: &PortSpec) -> Result<(String, Option<String>, bool), Refusal> {
+/// Says of a namespace that is not there what to do.
+fn check_place(wanted: &Wanted<'_>, netns: Option<&Netns>) -> Result<(), Refusal> {
+    match netns.filter(|place| !kernel::place_exists(&place_of(place))) {
+        None => Ok(()),
+        Some(place) => Err(refuse(format!(
+            "{}: {place} is not there ({}); create it first, or leave it out",
+            wanted.label,
+            place.path().display()
+        ))),
+    }
+}
+
+/// The device as DPDK takes it, and its kernel interface if we know its name.
+fn device_string(spec: &PortSpec) -> Result<(String, Option<String>), Refusal> {
     match spec {
-        PortSpec::Tap(tap) => {
-            let name = tap.interface_name();
-            let device = format!("{},iface={name},persist", next_vdev_name("net_tap"));
-            Ok((device, Some(name.to_owned()), true))
-        }
         PortSpec::Vdev(vdev) => {
             let interface = vdev.arg("iface").filter(|_| vdev.name.starts_with("net_tap"));
-            Ok((spec.to_string(), interface.map(str::to_owned), false))
+            Ok((spec.to_string(), interface.map(str::to_owned)))
         }
-        PortSpec::Pci { .. } => Ok((spec.to_string(), None, false)),
+        PortSpec::Pci { .. } => Ok((spec.to_string(), None)),
         PortSpec::VirtioUser { path } => {
-            Ok((format!("{},path={path}", next_vdev_name("net_virtio_user")), None, false))
+            Ok((format!("{},path={path}", next_vdev_name("net_virtio_user")), None))
         }
-        PortSpec::VhostUser(_) | PortSpec::Shared(_) => {
+        PortSpec::Tap(_) | PortSpec::VhostUser(_) | PortSpec::Shared(_) => {
             Err(Refusal::new(RefusalKind::Internal, format!("{spec} is no DPDK device")))
         }
     }

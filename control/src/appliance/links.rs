@@ -120,8 +120,7 @@ impl Appliance {
                 continue;
             };
             // A tap sees every frame anyway, and its kernel end is not ours to change.
-            let is_due =
-                device.port.driver() != "net_tap" && device.port.is_promiscuous() != wanted;
+            let is_due = !device.spec.is_tap() && device.port.is_promiscuous() != wanted;
             if is_due && let Err(error) = device.port.set_promiscuous(wanted) {
                 self.event(&format!("port {name}: {error}"));
             }

@@ -20,7 +20,7 @@ use std::sync::{Mutex, PoisonError};
 mod configure;
 mod device;
 mod error;
-mod kernel;
+pub(super) mod kernel;
 mod probe;
 mod queue;
 mod stats;

@@ -167,6 +167,68 @@ impl Mbuf {
         raw.ol_flags = raw.ol_flags & !dpdk_sys::GW_TX_OFFLOAD_MASK | flags | family;
     }
 
+    /// Notes what a sender's header beside the frame asks for, in the receive flags, as the vhost library
+    /// does; [`Mbuf::check_offload`] is to follow.
+    pub(super) fn note_asked(&mut self, wants_checksum: bool, segment: Option<u16>) {
+        let raw = self.raw_mut();
+        if wants_checksum {
+            raw.ol_flags |= dpdk_sys::GW_RX_L4_CKSUM_NONE;
+        }
+        if let Some(size) = segment {
+            raw.ol_flags |= dpdk_sys::GW_RX_LRO;
+            raw.__bindgen_anon_3.tx_offload = u64::from(size) << SEGMENT_AT;
+        }
+    }
+
+    /// Where an empty segment's bytes go: behind its headroom, and how many fit.
+    pub(super) fn room(&mut self) -> (*mut u8, usize) {
+        let raw = self.raw_mut();
+        let room = usize::from(raw.buf_len).saturating_sub(raw.data_off.into());
+        // SAFETY: *owned*: the headroom lies inside the buffer.
+        (unsafe { raw.buf_addr.cast::<u8>().add(raw.data_off.into()) }, room)
+    }
+
+    /// One frame of empty segments that hold `len` bytes in all, each filled before the next. `None`
+    /// where there are no segments; what does not fit into them is cut off.
+    pub(super) fn join(segments: impl IntoIterator<Item = Mbuf>, len: usize) -> Option<Mbuf> {
+        let mut segments = segments.into_iter();
+        let mut head = segments.next()?;
+        let mut left = len;
+        let mut fill = |segment: &mut Mbuf| {
+            let count = left.min(segment.room().1);
+            left -= count;
+            // At most the segment's room, which has 16 bits.
+            segment.raw_mut().data_len = u16::try_from(count).unwrap_or(0);
+        };
+        fill(&mut head);
+        let mut last = head.0;
+        let mut count = 1;
+        for mut segment in segments {
+            fill(&mut segment);
+            // SAFETY: *owned*: the chain up to here and the segment are ours; from now on the segment is
+            // the chain's, and its own handle is forgotten.
+            unsafe { last.as_mut().next = segment.as_ptr() };
+            last = segment.0;
+            std::mem::forget(segment);
+            count += 1;
+        }
+        let raw = head.raw_mut();
+        raw.nb_segs = count;
+        raw.pkt_len = u32::try_from(len - left).unwrap_or(0);
+        Some(head)
+    }
+
+    /// The bytes of each segment, in order.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let mut segment = Some(self.raw());
+        std::iter::from_fn(move || {
+            let here = segment?;
+            // SAFETY: *owned*: `next` is null or a segment of this chain, borrowed with `self`.
+            segment = unsafe { here.next.as_ref() };
+            Some(segment_bytes(here))
+        })
+    }
+
     fn ingress_field(&self) -> NonNull<IngressField> {
         // SAFETY: the offset was handed out by the library for a field of this size and alignment
         // inside the mbuf (`prepare`), and pools exist only after that.

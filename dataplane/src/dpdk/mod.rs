@@ -2,7 +2,8 @@
 //!
 //! Read in this order: [`eal`] starts DPDK once and runs the workers, [`mempool`] makes the pool that
 //! every frame comes from, [`mbuf`] is a frame, [`ethdev`] attaches a device and hands out its queues,
-//! [`vhost`] serves guests on vhost-user sockets, [`port`] puts the kinds of port behind one name each for the pipeline.
+//! [`vhost`] serves guests on vhost-user sockets, [`tap`] containers on kernel interfaces, [`port`] puts
+//! the kinds of port behind one name each for the pipeline.
 //!
 //! Invariants that the SAFETY comments of this room name:
 //!
@@ -30,6 +31,7 @@ pub mod netns;
 #[cfg(feature = "oracle")]
 pub mod oracle;
 pub mod port;
+pub mod tap;
 pub mod vhost;
 
 pub use eal::{Eal, EalError, EalOptions};
@@ -38,4 +40,5 @@ pub use mbuf::Mbuf;
 pub use mempool::{Pool, PoolError, PoolOps, PoolSpec};
 pub use netns::{Netns, NetnsError};
 pub use port::{DpdkIo, Port, Rx, Tx};
+pub use tap::{TapError, TapPort, TapSpec};
 pub use vhost::{VhostPort, VhostSpec, VhostState};

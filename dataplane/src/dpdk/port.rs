@@ -6,9 +6,10 @@
 use super::ethdev::{EthPort, EthRx, EthStats, EthTx, LinkState, PortError};
 use super::mbuf::Mbuf;
 use super::mempool::Pool;
+use super::tap::{TapPort, TapReadiness, TapRx, TapTx};
 use super::vhost::{VhostPort, VhostRx, VhostState, VhostTx};
 use crate::frame::Burst;
-use crate::io::{Io, RxQueue, TxQueue, Unsent};
+use crate::io::{Io, Readiness, RxQueue, TxQueue, Unsent};
 use crate::wire::ethernet::MacAddr;
 use crate::wire::offload::Offload;
 
@@ -19,6 +20,8 @@ pub enum Port {
     Ethdev(EthPort),
     /// A guest on a vhost-user socket.
     Vhost(VhostPort),
+    /// A tap that we hold.
+    Tap(TapPort),
 }
 
 /// One receive queue.
@@ -28,6 +31,8 @@ pub enum Rx {
     Ethdev(EthRx),
     /// Of a vhost-user port.
     Vhost(VhostRx),
+    /// Of a tap.
+    Tap(TapRx),
 }
 
 /// One transmit queue.
@@ -37,6 +42,8 @@ pub enum Tx {
     Ethdev(EthTx),
     /// Of a vhost-user port.
     Vhost(VhostTx),
+    /// Of a tap.
+    Tap(TapTx),
 }
 
 impl Port {
@@ -45,6 +52,7 @@ impl Port {
         match self {
             Self::Ethdev(port) => port.device(),
             Self::Vhost(port) => port.device(),
+            Self::Tap(port) => port.device(),
         }
     }
 
@@ -53,6 +61,7 @@ impl Port {
         match self {
             Self::Ethdev(port) => port.driver(),
             Self::Vhost(_) => "vhost-user",
+            Self::Tap(_) => "tap",
         }
     }
 
@@ -67,6 +76,10 @@ impl Port {
                 port.detach(rx, tx);
                 Ok(())
             }
+            Self::Tap(port) => {
+                port.detach(rx, tx);
+                Ok(())
+            }
         }
     }
 
@@ -75,6 +88,7 @@ impl Port {
         match self {
             Self::Ethdev(port) => port.mtu_range(),
             Self::Vhost(port) => port.mtu_range(),
+            Self::Tap(port) => port.mtu_range(),
         }
     }
 
@@ -89,6 +103,7 @@ impl Port {
                 port.set_mtu(mtu);
                 Ok(())
             }
+            Self::Tap(port) => port.set_mtu(mtu),
         }
     }
 
@@ -100,6 +115,7 @@ impl Port {
         match self {
             Self::Ethdev(port) => port.set_mac(mac),
             Self::Vhost(_) => Ok(()),
+            Self::Tap(port) => port.set_mac(mac),
         }
     }
 
@@ -108,6 +124,7 @@ impl Port {
         match self {
             Self::Ethdev(port) => port.mac().ok(),
             Self::Vhost(_) => None,
+            Self::Tap(port) => port.mac(),
         }
     }
 
@@ -119,28 +136,29 @@ impl Port {
         match self {
             Self::Ethdev(port) => port.link(),
             Self::Vhost(port) => Ok(port.link()),
+            Self::Tap(port) => Ok(port.link()),
         }
     }
 
-    /// Receives every multicast frame.
+    /// Receives every multicast frame; a port that has no MAC of ours always does.
     ///
     /// # Errors
     /// What the driver says.
     pub fn set_all_multicast(&mut self, on: bool) -> Result<(), PortError> {
         match self {
             Self::Ethdev(port) => port.set_all_multicast(on),
-            Self::Vhost(_) => Ok(()),
+            Self::Vhost(_) | Self::Tap(_) => Ok(()),
         }
     }
 
-    /// Receives frames for any MAC; a vhost-user port always does.
+    /// Receives frames for any MAC; a vhost-user port and a tap always do.
     ///
     /// # Errors
     /// What the driver says.
     pub fn set_promiscuous(&mut self, on: bool) -> Result<(), PortError> {
         match self {
             Self::Ethdev(port) => port.set_promiscuous(on),
-            Self::Vhost(_) => Ok(()),
+            Self::Vhost(_) | Self::Tap(_) => Ok(()),
         }
     }
 
@@ -148,7 +166,7 @@ impl Port {
     pub fn is_promiscuous(&self) -> bool {
         match self {
             Self::Ethdev(port) => port.is_promiscuous(),
-            Self::Vhost(_) => true,
+            Self::Vhost(_) | Self::Tap(_) => true,
         }
     }
 
@@ -157,6 +175,7 @@ impl Port {
         match self {
             Self::Ethdev(port) => port.kernel_interface(),
             Self::Vhost(_) => None,
+            Self::Tap(port) => port.kernel_interface(),
         }
     }
 
@@ -165,6 +184,7 @@ impl Port {
         match self {
             Self::Ethdev(port) => port.is_lost(),
             Self::Vhost(_) => false,
+            Self::Tap(port) => port.is_lost(),
         }
     }
 
@@ -176,6 +196,7 @@ impl Port {
         match self {
             Self::Ethdev(port) => port.stats(),
             Self::Vhost(port) => Ok(port.stats()),
+            Self::Tap(port) => Ok(port.stats()),
         }
     }
 
@@ -190,6 +211,10 @@ impl Port {
                 port.reset_stats();
                 Ok(())
             }
+            Self::Tap(port) => {
+                port.reset_stats();
+                Ok(())
+            }
         }
     }
 
@@ -201,13 +226,14 @@ impl Port {
         match self {
             Self::Ethdev(port) => port.xstats(),
             Self::Vhost(port) => Ok(port.xstats()),
+            Self::Tap(port) => Ok(port.xstats()),
         }
     }
 
     /// What is known of the front-end, for a vhost-user port.
     pub fn vhost_state(&self) -> Option<VhostState> {
         match self {
-            Self::Ethdev(_) => None,
+            Self::Ethdev(_) | Self::Tap(_) => None,
             Self::Vhost(port) => Some(port.state()),
         }
     }
@@ -215,7 +241,7 @@ impl Port {
     /// Whether its guest was migrated here since the last call; see [`VhostPort::take_moved`].
     pub fn take_moved(&self) -> bool {
         match self {
-            Self::Ethdev(_) => false,
+            Self::Ethdev(_) | Self::Tap(_) => false,
             Self::Vhost(port) => port.take_moved(),
         }
     }
@@ -223,7 +249,7 @@ impl Port {
     /// What happened on it since the last call and the operator should hear of.
     pub fn take_events(&self) -> Vec<String> {
         match self {
-            Self::Ethdev(_) => Vec::new(),
+            Self::Ethdev(_) | Self::Tap(_) => Vec::new(),
             Self::Vhost(port) => port.take_events(),
         }
     }
@@ -237,6 +263,7 @@ impl RxQueue for Rx {
         match self {
             Self::Ethdev(queue) => queue.rx(into),
             Self::Vhost(queue) => queue.rx(into),
+            Self::Tap(queue) => queue.rx(into),
         }
     }
 
@@ -245,6 +272,8 @@ impl RxQueue for Rx {
         match self {
             // A NIC's queue overflows while nobody looks.
             Self::Ethdev(_) => false,
+            // Looked at only when it has something.
+            Self::Tap(_) => false,
             // A guest's packets wait in its own memory.
             Self::Vhost(_) => true,
         }
@@ -259,6 +288,7 @@ impl TxQueue for Tx {
         match self {
             Self::Ethdev(queue) => queue.takes(frame),
             Self::Vhost(_) => true,
+            Self::Tap(queue) => queue.takes(frame),
         }
     }
 
@@ -267,6 +297,7 @@ impl TxQueue for Tx {
         match self {
             Self::Ethdev(_) => false,
             Self::Vhost(queue) => queue.finishes(offload),
+            Self::Tap(queue) => queue.finishes(offload),
         }
     }
 
@@ -278,6 +309,7 @@ impl TxQueue for Tx {
                 Unsent::Full
             }
             Self::Vhost(queue) => queue.tx(burst),
+            Self::Tap(queue) => queue.tx(burst),
         }
     }
 }
@@ -290,4 +322,32 @@ impl Io for DpdkIo {
     type Pool = Pool;
     type Rx = Rx;
     type Tx = Tx;
+    type Readiness = TapReadiness;
+}
+
+impl Readiness<Rx> for TapReadiness {
+    fn watch(&mut self, queue: &mut Rx) {
+        if let Rx::Tap(queue) = queue {
+            self.watch(queue);
+        }
+    }
+
+    fn forget(&mut self, queue: &mut Rx) {
+        if let Rx::Tap(queue) = queue {
+            self.forget(queue);
+        }
+    }
+
+    #[inline]
+    fn look(&mut self, now_ns: u64) {
+        self.look(now_ns);
+    }
+
+    #[inline]
+    fn is_due(&mut self, queue: &Rx) -> bool {
+        match queue {
+            Rx::Tap(queue) => self.is_due(queue),
+            _ => true,
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Ports in plain memory: a pair of bounded queues in place of a device. With
 //! [`MemoryPool`] they stand in for DPDK in the tests of this crate and of control.
 
-use super::{Io, RxQueue, TxQueue, Unsent};
+use super::{AlwaysReady, Io, RxQueue, TxQueue, Unsent};
 use crate::frame::memory::{MemoryFrame, MemoryPool};
 use crate::frame::{Burst, Frame};
 use crate::wire::offload::Offload;
@@ -18,6 +18,7 @@ impl Io for MemoryIo {
     type Pool = MemoryPool;
     type Rx = MemoryRx;
     type Tx = MemoryTx;
+    type Readiness = AlwaysReady;
 }
 
 /// One direction of a cable, seen from both of its ends.

@@ -60,7 +60,8 @@ impl Headers {
         self.l2.into()
     }
 
-    fn l4_start(self) -> usize {
+    /// Where the transport header begins.
+    pub fn l4_start(self) -> usize {
         self.l3_start() + usize::from(self.l3)
     }
 
@@ -69,8 +70,8 @@ impl Headers {
         usize::from(self.l4) != UDP_HEADER_BYTES
     }
 
-    /// Where the checksum stands.
-    fn checksum_at(self) -> usize {
+    /// Where the transport checksum stands.
+    pub fn checksum_at(self) -> usize {
         self.l4_start() + if self.is_tcp() { 16 } else { 6 }
     }
 
@@ -206,19 +207,32 @@ fn transport_checksum(
     transport_sum: u64,
     transport_bytes: usize,
 ) -> u16 {
+    let pseudo = pseudo_sum(head, headers, transport_bytes);
+    match !fold(transport_sum + pseudo) {
+        // 0 would say that there is none (RFC 768).
+        0 if !headers.is_tcp() => 0xffff,
+        checksum => checksum,
+    }
+}
+
+/// The sum of the pseudo header of a packet whose transport header and data have so many bytes.
+fn pseudo_sum(head: &[u8], headers: Headers, transport_bytes: usize) -> u64 {
     let at = headers.l3_start();
     let addresses = match headers.is_ipv6(head) {
         true => at + 8..at + 40,
         false => at + 12..at + 20,
     };
     let protocol = if headers.is_tcp() { TCP } else { UDP };
-    let pseudo =
-        sum(head.get(addresses).unwrap_or_default()) + u64::from(protocol) + transport_bytes as u64;
-    match !fold(transport_sum + pseudo) {
-        // 0 would say that there is none (RFC 768).
-        0 if !headers.is_tcp() => 0xffff,
-        checksum => checksum,
-    }
+    sum(head.get(addresses).unwrap_or_default()) + u64::from(protocol) + transport_bytes as u64
+}
+
+/// Stores in `head` what a kernel that completes the checksum itself wants to find in its field: the
+/// sum of the pseudo header, length included, not complemented. (Linux, include/linux/skbuff.h,
+/// CHECKSUM_PARTIAL; VIRTIO 1.2, 5.1.6.2.)
+pub fn store_pseudo_sum(head: &mut [u8], headers: Headers) {
+    let transport_bytes = headers.packet_end(head).saturating_sub(headers.l4_start());
+    let pseudo = fold(pseudo_sum(head, headers, transport_bytes));
+    put_u16(head, headers.checksum_at(), pseudo);
 }
 
 /// Completes the transport checksum in `head`. `rest_sum` is the sum of what of the packet lies behind
