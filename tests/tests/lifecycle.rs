@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use tests::balance::{count, rows};
+use tests::balance::rows;
+use tests::config::tap;
 use tests::counts::GUEST_CYCLES;
 use tests::dpdk::{EchoGuests, Role};
 use tests::frames::{Arp, ethernet, ipv4, mac as mac_of, udp};
@@ -126,23 +127,49 @@ fn fifty_guests_that_listen_are_found_again_after_kill_9() {
     world.end();
 }
 
-/// 500 guests are registered and 300 connected at once: every one of them passes traffic.
+/// Registered vhost-user guests, those of them that are connected, and containers on taps.
+const REGISTERED: usize = 500;
+const CONNECTED: usize = 300;
+const TAPS: usize = 300;
+
+/// The address of the numbered one among guests of a kind; half of each kind is host-routed.
+fn crowd_ip(kind: u8, number: usize) -> String {
+    format!("198.{kind}.{}.{}", number / 200, number % 200 + 1)
+}
+
+fn is_routed(number: usize) -> bool {
+    number.is_multiple_of(2)
+}
+
+/// An adapter's keys: host-routed, or a member of the network `default`.
+fn crowd_keys(kind: u8, number: usize) -> String {
+    let addresses = Config::addresses(&[&format!("{}/32", crowd_ip(kind, number))]);
+    let mode = match is_routed(number) {
+        true => "mode = \"host-routed\"",
+        false => "mode = \"virtual-network\"\nnetwork = \"default\"",
+    };
+    format!("{mode}\n{addresses}")
+}
+
+/// 500 guests are registered, 300 of them connected at once, beside 300 containers on taps, in both
+/// modes: every one of them passes traffic.
 #[test]
-fn three_hundred_guests_of_five_hundred_are_connected_at_once_and_each_passes_traffic() {
-    const REGISTERED: usize = 500;
-    const CONNECTED: usize = 300;
+fn hundreds_of_guests_and_containers_at_once_each_pass_traffic() {
     raise_descriptor_limit();
     let lab = Lab::new();
-    let ip_of = |number: usize| format!("198.18.{}.{}", number / 200, number % 200 + 1);
-    let config = (1..=REGISTERED).fold(Config::new(&lab), |config, number| {
+    let config = (0..REGISTERED).fold(Config::new(&lab), |config, number| {
         let guest = format!("g{number}");
         let port = format!("vhost-user,path={}", socket(&lab, &guest).display());
-        let addresses = Config::addresses(&[&format!("{}/32", ip_of(number))]);
-        config.container(&guest).adapter(
-            "eth0",
-            &port,
-            &format!("mac = \"{}\"\n{addresses}", mac(number)),
-        )
+        let keys = format!("mac = \"{}\"\n{}", mac(number), crowd_keys(18, number));
+        config.container(&guest).adapter("eth0", &port, &keys)
+    });
+    let names: String = (0..TAPS).map(|number| format!("netns add t{number}\n")).collect();
+    let batch = lab.dir().join("namespaces");
+    std::fs::write(&batch, names).expect("a batch");
+    lab.server().run(&format!("ip -batch {}", batch.display()));
+    let config = (0..TAPS).fold(config, |config, number| {
+        let guest = format!("t{number}");
+        config.container(&guest).adapter("eth0", &tap(&guest, "eth0"), &crowd_keys(19, number))
     });
     let mut app = Appliance::start(&lab, &config, None);
     let options = Options { ring_size: 64, regions: vec![1 << 20], ..Options::default() };
@@ -154,7 +181,7 @@ fn three_hundred_guests_of_five_hundred_are_connected_at_once_and_each_passes_tr
     });
     let registered = holdings(&app);
     let begin = Instant::now();
-    let mut guests: Vec<Frontend> = (1..=CONNECTED)
+    let mut guests: Vec<Frontend> = (0..CONNECTED)
         .map(|number| {
             let path = socket(&lab, &format!("g{number}"));
             Frontend::connect_within(&path, &options, 5 * SECOND)
@@ -163,39 +190,50 @@ fn three_hundred_guests_of_five_hundred_are_connected_at_once_and_each_passes_tr
         .collect();
     let took = begin.elapsed();
     app.forget_pool();
-    let gateway =
-        rows(app.json("show port info g1/eth0"))[0]["mac"].as_str().expect("MAC").to_owned();
-    for number in 1..=CONNECTED {
-        let next = number % CONNECTED + 1;
-        let packet = ipv4(&ip_of(number), &ip_of(next), 64, 17, &udp(7, 7, &[0x5a; 32]));
-        let frame = ethernet(mac_of(&gateway), mac_of(&mac(number)), 0x0800, &packet);
-        assert!(guests[number - 1].send(0, &NetHeader::default(), &frame).expect("a ring"));
-        let received = guests[next - 1]
+    let ports = rows(app.json("show port info all"));
+    let up = ports.iter().filter(|port| port["link"] == "up").count();
+    assert_eq!((ports.len(), up), (REGISTERED + TAPS, CONNECTED + TAPS));
+    let gateway = mac_of(ports[0]["mac"].as_str().expect("a MAC"));
+    for number in 0..CONNECTED {
+        // The next one in the same mode.
+        let next = (number + 2) % CONNECTED;
+        let to = if is_routed(number) { gateway } else { mac_of(&mac(next)) };
+        let (from_ip, to_ip) = (crowd_ip(18, number), crowd_ip(18, next));
+        let packet = ipv4(&from_ip, &to_ip, 64, 17, &udp(7, 7, &[0x5a; 32]));
+        let frame = ethernet(to, mac_of(&mac(number)), 0x0800, &packet);
+        assert!(guests[number].send(0, &NetHeader::default(), &frame).expect("a ring"));
+        let received = guests[next]
             .receive_within(SECOND, |received| received.frame.len() == frame.len())
             .expect("a ring");
         let received = received.unwrap_or_else(|| panic!("guest {next} got nothing from {number}"));
-        assert_eq!(received.frame[26..34], frame[26..34], "addresses");
-        assert_eq!(received.frame[34..], frame[34..], "what the packet carries");
+        assert_eq!(received.frame[..6], mac_of(&mac(next)), "its MAC");
+        assert_eq!(received.frame[26..], frame[26..], "addresses and what the packet carries");
     }
-    let ports = rows(app.json("show port info all"));
-    let up = ports.iter().filter(|port| port["link"] == "up").count();
-    assert_eq!((ports.len(), up), (REGISTERED, CONNECTED));
+    for number in 0..TAPS {
+        let host = lab.known(&format!("t{number}"));
+        if !is_routed(number) {
+            // A member of a network is configured by itself.
+            host.run(&format!("ip addr add {}/32 dev eth0", crowd_ip(19, number)));
+            host.run("ip route add 198.19.0.0/16 dev eth0");
+        }
+    }
+    for number in 0..TAPS {
+        let (host, to) = (lab.known(&format!("t{number}")), crowd_ip(19, (number + 2) % TAPS));
+        assert!(within(3 * SECOND, || host.ping(&to)), "container {number} can't reach {to}");
+    }
     let connected = holdings(&app);
     println!(
-        "{REGISTERED} registered: {} MB resident, {} descriptors; {CONNECTED} connected in {took:?}: \
-         {} MB, {} descriptors",
+        "{REGISTERED} guests registered and {TAPS} taps: {} MB resident, {} descriptors; {CONNECTED} \
+         guests connected in {took:?}: {} MB, {} descriptors",
         registered.0 / 1024,
         registered.1,
         connected.0 / 1024,
         connected.1
     );
-    let sum: u64 = guests.len() as u64;
-    let forwarded: u64 =
-        rows(app.json("show port stats all")).iter().map(|port| count(port, "forwarded")).sum();
-    assert!(forwarded >= sum, "{forwarded} of {sum}");
     drop(guests);
-    eventually("all are gone", 10 * SECOND, || {
-        rows(app.json("show port info all")).iter().all(|port| port["link"] == "down")
+    eventually("all guests are gone", 10 * SECOND, || {
+        let ports = rows(app.json("show port info all"));
+        ports.iter().filter(|port| port["link"] == "up").count() == TAPS
     });
     assert_eq!(holdings(&app).1, registered.1, "descriptors");
     app.stop();
@@ -206,7 +244,7 @@ fn three_hundred_guests_of_five_hundred_are_connected_at_once_and_each_passes_tr
 fn vz4_a_migrated_guest_is_announced_in_either_mode() {
     let world = World::routed_with(Attach::Own, 1, |lab, config| {
         lab.host("m3");
-        let config = config.vm("m3").adapter("eth0", &tests::config::tap("m3", "eth0"), "");
+        let config = config.vm("m3").adapter("eth0", &tap("m3", "eth0"), "");
         let port = format!("vhost-user,path={}", socket(lab, "n2").display());
         let config = config.vm("n2").adapter("eth0", &port, &format!("mac = \"{}\"", mac(2)));
         with_guests(lab, config, 1, "").replace(&guest_ip(1), "192.0.2.21")
