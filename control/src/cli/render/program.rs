@@ -4,6 +4,9 @@ use super::{align_right, joined, on_off, or_dash, print, table};
 use crate::api::view::{ConfigDiff, Drops, Version, Worker};
 use std::io::{self, Write};
 
+/// Queues of a worker that are named: hundreds of guests would fill the terminal.
+const QUEUES_SHOWN: usize = 6;
+
 /// What runs.
 pub(super) fn version(out: &mut dyn Write, version: &Version) -> io::Result<()> {
     writeln!(
@@ -27,9 +30,11 @@ pub(super) fn workers(out: &mut dyn Write, workers: &[Worker]) -> io::Result<()>
     align_right(&mut shown, [0, 2, 3, 4, 5, 6, 7, 8]);
     for worker in workers {
         let queues = worker.queues.iter().map(|one| format!("{} q{}", one.port, one.queue));
+        let more = worker.queues.len().saturating_sub(QUEUES_SHOWN);
+        let more = (more > 0).then(|| format!("{more} more (show port info all)"));
         shown.add_row([
             worker.core.to_string(),
-            joined(queues),
+            joined(queues.take(QUEUES_SHOWN).chain(more)),
             worker.rx_pkts.to_string(),
             worker.tx_pkts.to_string(),
             worker.loops.to_string(),
