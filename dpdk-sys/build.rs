@@ -36,7 +36,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_eth_(stats_get|stats_reset|xstats_get|xstats_get_names|xstats_reset)",
     // vhost library
     "rte_vhost_driver_(register|unregister|callback_register|start)",
-    "rte_vhost_get_(negotiated_features|mtu|vring_num|ifname)",
+    "rte_vhost_get_(negotiated_features|mtu|vring_num|ifname|log_base)",
     "rte_vhost_(enqueue_burst|dequeue_burst|enable_guest_notification)",
     // tables of DPDK's own, the references of tests and benchmarks
     "rte_fib_(create|find_existing|free|add|delete|lookup_bulk|select_lookup)",

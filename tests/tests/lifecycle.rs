@@ -313,6 +313,12 @@ fn the_dirty_log_of_a_migration_is_served() {
     let received = guest.receive_within(SECOND, |received| received.frame.len() >= 98);
     assert!(received.expect("a ring").is_some());
     assert!(dirty() >= 1, "a page was written and is not marked");
+    // A log that is taken away while it is written costs that guest its connection, and nobody else
+    // anything.
+    log.file(0).expect("its file").set_len(0).expect("cut off");
+    world.ct(1).ping(&guest_ip(1));
+    eventually("the guest is reset", 2 * SECOND, || guest.is_hung_up(Duration::from_millis(1)));
+    world.ct(1).reaches(tests::world::OUT);
     drop(guest);
     world.end();
 }

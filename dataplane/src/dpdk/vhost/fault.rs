@@ -21,20 +21,23 @@ const DEVICES_MAX: usize = 1024;
 /// be laid, so the small ones are tried first.
 const PAGE_BYTES: [usize; 3] = [4096, 2 << 20, 1 << 30];
 
+/// What a device has mapped: its regions, and its dirty log.
+const SPANS: usize = REGIONS_MAX + 1;
+
 /// One device's memory and whom to wake. Written by its relay while no worker may be in it.
 struct Device {
     wake: AtomicI32,
     is_faulted: AtomicBool,
-    starts: [AtomicUsize; REGIONS_MAX],
-    ends: [AtomicUsize; REGIONS_MAX],
+    starts: [AtomicUsize; SPANS],
+    ends: [AtomicUsize; SPANS],
 }
 
 static DEVICES: [Device; DEVICES_MAX] = [const {
     Device {
         wake: AtomicI32::new(-1),
         is_faulted: AtomicBool::new(false),
-        starts: [const { AtomicUsize::new(0) }; REGIONS_MAX],
-        ends: [const { AtomicUsize::new(0) }; REGIONS_MAX],
+        starts: [const { AtomicUsize::new(0) }; SPANS],
+        ends: [const { AtomicUsize::new(0) }; SPANS],
     }
 }; DEVICES_MAX];
 
@@ -92,14 +95,21 @@ pub(super) fn refresh(vid: i32) {
     // SAFETY: *started*; there is room for as many as we say.
     let found = unsafe { dpdk_sys::gw_vhost_regions(vid, regions.as_mut_ptr(), 8) };
     let found = usize::try_from(found).unwrap_or(0).min(REGIONS_MAX);
-    for (number, region) in regions.iter().enumerate() {
-        let start = region.start as usize;
-        let bytes = usize::try_from(region.bytes).unwrap_or(0);
+    let mut spans = [(0, 0); SPANS];
+    for (span, region) in spans.iter_mut().zip(&regions[..found]) {
+        *span = (region.start as usize, region.bytes);
+    }
+    let (mut log, mut log_bytes) = (0, 0);
+    // SAFETY: *started*; the numbers live through the call.
+    unsafe { dpdk_sys::rte_vhost_get_log_base(vid, &raw mut log, &raw mut log_bytes) };
+    // It begins at the beginning of its mapping: the relay lets no other pass.
+    spans[REGIONS_MAX] = (usize::try_from(log).unwrap_or(0), log_bytes);
+    for (number, (start, bytes)) in spans.into_iter().enumerate() {
+        let bytes = usize::try_from(bytes).unwrap_or(0);
+        let end = if start == 0 { 0 } else { start.saturating_add(bytes) };
         device.ends[number].store(0, Ordering::Release);
-        if number < found {
-            device.starts[number].store(start, Ordering::Release);
-            device.ends[number].store(start.saturating_add(bytes), Ordering::Release);
-        }
+        device.starts[number].store(start, Ordering::Release);
+        device.ends[number].store(end, Ordering::Release);
     }
 }
 

@@ -28,7 +28,7 @@ use nix::poll::PollFlags;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -78,6 +78,9 @@ enum End {
     /// A descriptor that is not what it has to be.
     #[error("its memory region {number} {why}")]
     Memory { number: usize, why: &'static str },
+    /// A dirty log that can't be one.
+    #[error("its dirty log {0}")]
+    Log(&'static str),
     /// An event that is none.
     #[error("the descriptor of its {name} {why}")]
     Event { name: &'static str, why: &'static str },
@@ -148,9 +151,10 @@ impl Meeting {
                     Err(error) => Err(error),
                 }
             }
-            Meeting::Connect(path) => match connect(path) {
-                Some(front) => front.set_nonblocking(true).map(|()| Some(front)),
-                None => {
+            // A VM monitor that isn't there yet is no error: it is tried again.
+            Meeting::Connect(path) => match socket::connect(path) {
+                Ok(front) => Ok(Some(front)),
+                Err(_) => {
                     let (flags, limit) = (PollFlags::empty(), Some(RECONNECT_MS));
                     socket::wait(None, flags, &link.wake, None, limit)?;
                     Ok(None)
@@ -158,11 +162,6 @@ impl Meeting {
             },
         }
     }
-}
-
-/// A VM monitor that isn't there yet is no error: it is tried again.
-fn connect(path: &Path) -> Option<UnixStream> {
-    UnixStream::connect(path).ok()
 }
 
 /// One front-end's connection.
@@ -334,7 +333,7 @@ impl<'a> Session<'a> {
             self.link.pause();
         }
         let answered = self.ask_library(rule, &mut message, &descriptors);
-        if answered.is_ok() && message.request == message::SET_MEM_TABLE {
+        if matches!(message.request, message::SET_MEM_TABLE | message::SET_LOG_BASE) {
             fault::refresh(vid);
         }
         fault::set_current(-1);
@@ -470,9 +469,13 @@ impl<'a> Session<'a> {
             }
             message::SET_LOG_BASE => {
                 let (bytes, offset) = message.log();
-                let needs = bytes.saturating_add(offset);
+                // The library adds the offset to where it has mapped the file from there on, and
+                // would write behind the mapping. Nobody uses one.
+                if offset != 0 || bytes == 0 {
+                    return Err(End::Log("is empty or begins inside its file"));
+                }
                 let file = descriptors.first().ok_or(End::Library("SET_LOG_BASE"))?;
-                socket::check_memory_file(file, needs).map_err(|why| End::Memory { number: 0, why })
+                socket::check_memory_file(file, bytes).map_err(End::Log)
             }
             _ => Ok(()),
         }

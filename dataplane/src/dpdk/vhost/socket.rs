@@ -6,7 +6,10 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::EventFd;
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
+    recvmsg, sendmsg, socket,
+};
 use nix::sys::stat::{Mode, SFlag, fstat, lstat};
 use nix::unistd::{Gid, Group};
 use std::io::{self, IoSlice, IoSliceMut, Read};
@@ -55,12 +58,13 @@ pub(super) fn listen(
         if SFlag::from_bits_truncate(found.st_mode & SFlag::S_IFMT.bits()) != SFlag::S_IFSOCK {
             return Err(SocketError::NoSocket(text()));
         }
-        match UnixStream::connect(path) {
-            Ok(_) => return Err(SocketError::InUse(text())),
+        match connect(path) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 std::fs::remove_file(path).map_err(system)?;
             }
-            Err(error) => return Err(system(error)),
+            // Its queue is full, so somebody listens.
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(system(error)),
+            Ok(_) | Err(_) => return Err(SocketError::InUse(text())),
         }
     }
     // Born beside its place, so that nobody finds it there before its permissions are right.
@@ -92,6 +96,15 @@ pub(super) fn listen(
         system(error)
     })?;
     Ok(listener)
+}
+
+/// Connects without waiting: a listener whose queue is full would have us wait until it takes somebody
+/// out of it.
+pub(super) fn connect(path: &Path) -> io::Result<UnixStream> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let made = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    nix::sys::socket::connect(made.as_raw_fd(), &UnixAddr::new(path)?)?;
+    Ok(UnixStream::from(made))
 }
 
 fn gid_of(name: &str, path: &str) -> Result<Gid, SocketError> {
