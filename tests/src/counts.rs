@@ -36,8 +36,8 @@ pub const HOSTILE_CASES: Count = Count { ci: 5_000, long: 100_000 };
 
 /// Kills and restarts of a VM's QEMU.
 pub const VM_CYCLES: Count = Count { ci: 2, long: 20 };
-/// Kills and restarts of a DPDK guest's program.
-pub const GUEST_CYCLES: Count = Count { ci: 20, long: 1_000 };
+/// Kills and restarts of a DPDK guest's program, in each of two tests.
+pub const GUEST_CYCLES: Count = Count { ci: 10, long: 500 };
 /// Mode switches of a running VM there and back.
 pub const VM_SWITCHES: Count = Count { ci: 3, long: 50 };
 

@@ -51,18 +51,20 @@ fn holdings(app: &Appliance) -> (u64, usize) {
     (kb, open)
 }
 
-/// A DPDK guest is killed and started again; its traffic is back at once, others lose nothing, and
-/// nothing of the dead one stays.
-#[test]
-fn a_killed_guest_comes_back_within_two_seconds_and_leaves_nothing_behind() {
+/// A DPDK guest is killed and started again, again and again: its traffic is back at once, others lose
+/// nothing, and nothing of the dead one stays.
+fn cycles(role: Role) {
+    let options = if role == Role::Listens { ",client" } else { "" };
     let mut world =
-        World::routed_with(Attach::Own, 2, |lab, config| with_guests(lab, config, 1, ""));
-    let mut guest = EchoGuests::start(&world.lab, "dc1", &ports(&world.lab, 1..=1), Role::Connects);
+        World::routed_with(Attach::Own, 2, |lab, config| with_guests(lab, config, 1, options));
+    let mut guest = EchoGuests::start(&world.lab, "dc1", &ports(&world.lab, 1..=1), role);
     world.ct(1).reaches_within(20 * SECOND, &guest_ip(1));
     guest.kill();
-    let is_down =
-        |world: &World| rows(world.app.json("show port info dc1/eth0"))[0]["link"] == "down";
-    eventually("the link is down", SECOND, || is_down(&world));
+    let link = |world: &World| {
+        let port = rows(world.app.json("show port info dc1/eth0"));
+        port[0]["link"].as_str().expect("a link").to_owned()
+    };
+    eventually("the link is down", SECOND, || link(&world) == "down");
     world.app.forget_pool();
     let before = holdings(&world.app);
     let talker = |n: usize| Talker { host: world.ct(n).clone(), ip: address(n) };
@@ -71,13 +73,13 @@ fn a_killed_guest_comes_back_within_two_seconds_and_leaves_nothing_behind() {
     for cycle in 0..GUEST_CYCLES.now() {
         guest.restart();
         // From when it is there: testpmd takes its time before it looks at its socket.
-        let connected = || rows(world.app.json("show port info dc1/eth0"))[0]["link"] == "up";
-        assert!(within(20 * SECOND, connected), "cycle {cycle}: {}", guest.log());
+        let is_up = || link(&world) == "up";
+        assert!(within(20 * SECOND, is_up), "cycle {cycle}: {}", guest.log());
         let begin = Instant::now();
         assert!(within(2 * SECOND, || world.ct(1).ping(&guest_ip(1))), "cycle {cycle}");
         slowest = slowest.max(begin.elapsed());
         guest.kill();
-        assert!(within(SECOND, || is_down(&world)), "cycle {cycle}");
+        assert!(within(SECOND, || link(&world) == "down"), "cycle {cycle}");
     }
     paced.finish();
     let after = holdings(&world.app);
@@ -93,6 +95,16 @@ fn a_killed_guest_comes_back_within_two_seconds_and_leaves_nothing_behind() {
     assert_eq!(after.1, before.1, "descriptors");
     assert!(after.0 < before.0 + 2_048, "resident memory grew from {} to {} KB", before.0, after.0);
     world.end();
+}
+
+#[test]
+fn a_killed_guest_comes_back_within_two_seconds_and_leaves_nothing_behind() {
+    cycles(Role::Connects);
+}
+
+#[test]
+fn a_killed_guest_that_listens_is_found_again_within_two_seconds_and_leaves_nothing_behind() {
+    cycles(Role::Listens);
 }
 
 /// The appliance is killed under traffic with fifty guests connected, which listen: it finds each of
