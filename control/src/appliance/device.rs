@@ -28,6 +28,8 @@ pub(super) struct Device {
     pub(super) paused: Option<Returned<DpdkIo>>,
     /// Link as last seen.
     pub(super) is_up: Option<bool>,
+    /// Front-ends that had come by then.
+    pub(super) connects: u32,
     /// Ours to delete with the port: a tap that outlives the process.
     pub(super) is_persistent: bool,
 }
@@ -168,6 +170,7 @@ impl Appliance {
             interface: None,
             paused: None,
             is_up: None,
+            connects: 0,
             is_persistent: false,
         };
         Ok(Opened { device, facts, rx, tx, workers: wanted.workers.clone() })
@@ -207,6 +210,7 @@ impl Appliance {
             interface: Some(interface),
             paused: None,
             is_up: None,
+            connects: 0,
             is_persistent: true,
         };
         Ok(Opened { device, facts, rx, tx, workers: wanted.workers.clone() })
@@ -252,6 +256,7 @@ impl Appliance {
             netns,
             paused: None,
             is_up: None,
+            connects: 0,
             is_persistent: false,
         };
         Ok(Opened { device, facts, rx, tx, workers: wanted.workers })

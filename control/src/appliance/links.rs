@@ -32,8 +32,13 @@ impl Appliance {
             }
             let is_up = device.port.link().map(|link| link.up).unwrap_or(false);
             let before = device.is_up.replace(is_up);
+            let connects = device.port.vhost_state().map_or(0, |state| state.connects);
+            let is_another = std::mem::replace(&mut device.connects, connects) != connects;
             if before != Some(is_up) {
                 self.link_changed(&label, before, is_up);
+            } else if is_up && is_another {
+                // Gone and back between two looks.
+                self.link_changed(&label, Some(false), true);
             }
         }
     }
