@@ -335,6 +335,49 @@ fn the_dirty_log_of_a_migration_is_served() {
     world.end();
 }
 
+/// The socket of a port has the group and the mode that were asked for, and what can't be is refused.
+#[test]
+fn sockets_are_as_asked_for_or_refused() {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+    use std::os::unix::net::UnixListener;
+    let lab = Lab::new();
+    let mut app = Appliance::start(&lab, &Config::new(&lab), None);
+    app.must("guest add vm1 vm");
+    let add = |port: &str| app.ctl(&format!("adapter add vm1 eth0 port vhost-user,path={port}"));
+    let refused = |port: &str, says: &str| {
+        let error = add(port).expect_err(port);
+        assert!(error.contains(says), "{port}: {error}");
+        assert!(app.must("show guest vm1").lines().count() == 1, "{port}: nothing was added");
+    };
+    let dir = lab.dir().display();
+    std::fs::write(lab.dir().join("file"), "").expect("a file");
+    let _listener = UnixListener::bind(lab.dir().join("taken")).expect("a listener");
+    refused("relative.sock", "an absolute path");
+    refused(&format!("/{}", "x".repeat(107)), "at most 107 bytes");
+    refused(&format!("{dir}/none/vm1.sock"), "No such file or directory");
+    refused(&format!("{dir}/file"), "something that is no socket is in its place");
+    refused(&format!("{dir}/taken"), "another program listens on it");
+    refused(&format!("{dir}/vm1.sock,group=nobody-knows-it"), "no group nobody-knows-it");
+    refused(&format!("{dir}/vm1.sock,perm=888"), "octal");
+    refused("/proc/vm1.sock", "/proc/vm1.sock");
+    assert!(lab.dir().join("file").is_file(), "what was there stays");
+
+    // One that its owner has left behind is nobody's.
+    drop(UnixListener::bind(lab.dir().join("vm1.sock")).expect("a listener"));
+    add(&format!("{dir}/vm1.sock,group=daemon,perm=0620")).expect("added");
+    let made = std::fs::metadata(lab.dir().join("vm1.sock")).expect("the socket");
+    assert!(made.file_type().is_socket());
+    assert_eq!((made.permissions().mode() & 0o777, made.gid()), (0o620, 1));
+    app.must("guest add vm2 vm");
+    let error = app.refused(&format!("adapter add vm2 eth0 port vhost-user,path={dir}/vm1.sock"));
+    assert!(error.contains("vm1/eth0"), "names who has it: {error}");
+    app.must("adapter del vm1 eth0");
+    assert!(!lab.dir().join("vm1.sock").exists(), "it goes with its adapter");
+    let others = std::fs::read_dir(lab.dir()).expect("the directory").flatten();
+    assert!(others.into_iter().all(|entry| !entry.file_name().to_string_lossy().starts_with('.')));
+    app.stop();
+}
+
 /// Each front-end here holds a handful.
 fn raise_descriptor_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
