@@ -351,6 +351,45 @@ fn a_vm_that_listens_is_found_again_with_queues_of_its_own_and_packed_rings() {
     world.end();
 }
 
+/// HR-15 to HR-17 for guests that share their memory and need no VM, whatever their rings are like.
+#[test]
+fn hr15_hr16_hr17_hold_for_guests_with_split_and_packed_rings_in_order_and_not() {
+    let world = World::routed_with(Attach::Own, 1, |lab, config| {
+        let config = with_guest(lab, config, "dc2", 2, false);
+        with_guest(lab, config, "dc3", 3, false)
+    });
+    let lab = &world.lab;
+    let start = |name: &str, number, options: &str| {
+        let socket = socket(lab, name);
+        DpdkContainer::start_with(lab, name, &socket, Role::Connects, &mac(number), options)
+    };
+    let dc2 = start("dc2", 2, "in_order=1,mrg_rxbuf=1");
+    let mut dc3 = start("dc3", 3, "packed_vq=1,in_order=0,mrg_rxbuf=0");
+    let features =
+        |guest: &str| adapter(&world.app, guest, "eth0")["vhost-user"]["features"].to_string();
+    dc2.host.address("eth0", &format!("{}/24", address(2)));
+    dc3.host.address("eth0", &format!("{}/24", address(3)));
+    // Members of the host-only network `default`, as nothing else was said.
+    dc2.host.reaches(&address(3));
+    assert!(!world.ct(1).ping(&address(3)));
+    assert!(features("dc2").contains("in-order") && !features("dc2").contains("packed"));
+    assert!(features("dc3").contains("packed") && !features("dc3").contains("in-order"));
+    // One of them becomes host-routed while it runs.
+    let ip = address(3);
+    world.app.must(&format!("adapter set dc3 eth0 mode host-routed ip {ip}/32 probe off"));
+    dc3.host.run(&format!("ip addr del {ip}/24 dev eth0"));
+    dc3.route(&ip);
+    dc3.host.forget_neighbors();
+    dc3.host.reaches_within(SECOND, &address(1));
+    assert!(!dc2.host.ping(&ip), "no longer bridged");
+    // Each has a port of its own: one ends, the other goes on.
+    world.app.must("adapter del dc2 eth0");
+    world.ct(1).reaches(&ip);
+    dc3.kill();
+    drop(dc2);
+    world.end();
+}
+
 /// TCP between a DPDK container and a container, at full rate.
 #[test]
 fn iperf_hr3_between_a_dpdk_container_and_a_container() {
