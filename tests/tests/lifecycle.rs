@@ -370,7 +370,7 @@ fn sockets_are_as_asked_for_or_refused() {
     assert_eq!((made.permissions().mode() & 0o777, made.gid()), (0o620, 1));
     app.must("guest add vm2 vm");
     let error = app.refused(&format!("adapter add vm2 eth0 port vhost-user,path={dir}/vm1.sock"));
-    assert!(error.contains("vm1/eth0"), "names who has it: {error}");
+    assert!(error.contains("guest vm1's adapter eth0"), "names who has it: {error}");
     app.must("adapter del vm1 eth0");
     assert!(!lab.dir().join("vm1.sock").exists(), "it goes with its adapter");
     let others = std::fs::read_dir(lab.dir()).expect("the directory").flatten();
