@@ -88,12 +88,16 @@ pub(super) fn set_current(vid: i32) {
     CURRENT.store(vid, Ordering::Release);
 }
 
-/// Looks up anew what the library has mapped for a device.
-pub(super) fn refresh(vid: i32) {
+/// Looks up anew what the library has mapped for a device. Asked for its regions while there is no memory
+/// table (`has_memory`), the library would follow a null pointer.
+pub(super) fn refresh(vid: i32, has_memory: bool) {
     let Some(device) = device(vid) else { return };
     let mut regions = [dpdk_sys::gw_vhost_region::default(); REGIONS_MAX];
-    // SAFETY: *started*; there is room for as many as we say.
-    let found = unsafe { dpdk_sys::gw_vhost_regions(vid, regions.as_mut_ptr(), 8) };
+    let found = match has_memory {
+        // SAFETY: *started*, and there is a table; there is room for as many as we say.
+        true => unsafe { dpdk_sys::gw_vhost_regions(vid, regions.as_mut_ptr(), 8) },
+        false => 0,
+    };
     let found = usize::try_from(found).unwrap_or(0).min(REGIONS_MAX);
     let mut spans = [(0, 0); SPANS];
     for (span, region) in spans.iter_mut().zip(&regions[..found]) {

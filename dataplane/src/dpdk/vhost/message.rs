@@ -23,7 +23,7 @@ const RING_WITHOUT_DESCRIPTOR: u64 = 1 << 8;
 
 pub(super) const GET_FEATURES: u32 = 1;
 pub(super) const SET_FEATURES: u32 = 2;
-const RESET_OWNER: u32 = 4;
+pub(super) const RESET_OWNER: u32 = 4;
 pub(super) const SET_MEM_TABLE: u32 = 5;
 pub(super) const SET_LOG_BASE: u32 = 6;
 const SET_VRING_NUM: u32 = 8;

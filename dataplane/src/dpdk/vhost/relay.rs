@@ -175,6 +175,8 @@ struct Session<'a> {
     /// Virtio features on offer.
     offered: u64,
     offered_protocol: u64,
+    /// The library has the front-end's memory.
+    has_memory: bool,
     /// The front-end has negotiated outcomes.
     has_outcomes: bool,
 }
@@ -198,6 +200,7 @@ impl<'a> Session<'a> {
             rings: Rings::new(link.pairs * 2),
             offered: super::FEATURES,
             offered_protocol: message::PROTOCOL_FEATURES,
+            has_memory: false,
             has_outcomes: false,
         })
     }
@@ -333,8 +336,13 @@ impl<'a> Session<'a> {
             self.link.pause();
         }
         let answered = self.ask_library(rule, &mut message, &descriptors);
+        match message.request {
+            message::SET_MEM_TABLE => self.has_memory = answered.is_ok(),
+            message::RESET_OWNER => self.has_memory = false,
+            _ => {}
+        }
         if matches!(message.request, message::SET_MEM_TABLE | message::SET_LOG_BASE) {
-            fault::refresh(vid);
+            fault::refresh(vid, self.has_memory);
         }
         fault::set_current(-1);
         drop(turn);
