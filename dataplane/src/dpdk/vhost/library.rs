@@ -26,6 +26,12 @@ const PATH_BYTES: usize = 4096;
 /// How long the library may take to let go of a connection whose other end is closed.
 const LET_GO: Duration = Duration::from_secs(5);
 
+/// Held while a connection is made, and from closing one until it is unregistered. The library closes a
+/// descriptor before it takes it out of its list, and finds connections there by its number: one made
+/// in between, with the number reused, would be closed in the other's place, and the other freed while
+/// the event thread is in it.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 /// Links by the path of their private socket, for callbacks, which get a number only.
 static LINKS: LazyLock<Mutex<HashMap<Vec<u8>, Arc<Link>>>> = LazyLock::new(Mutex::default);
 
@@ -82,6 +88,7 @@ fn connect(path: &Path, link: &Arc<Link>) -> io::Result<Connection> {
         | dpdk_sys::GW_VHOST_NO_RECONNECT
         | dpdk_sys::GW_VHOST_COMPLIANT_OFFLOAD;
     let path = connection.path.as_ptr();
+    let one_at_a_time = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let failed = |step: &str| io::Error::other(format!("the vhost library can't {step}"));
     // SAFETY: *started*; path and callbacks live through each call, the callbacks for ever.
     unsafe {
@@ -99,6 +106,7 @@ fn connect(path: &Path, link: &Arc<Link>) -> io::Result<Connection> {
             return Err(failed("start"));
         }
     }
+    drop(one_at_a_time);
     listener.set_nonblocking(true)?;
     match listener.accept() {
         Ok((socket, _)) if link.vid.load(Ordering::Acquire) >= 0 => {
@@ -117,6 +125,7 @@ fn connect(path: &Path, link: &Arc<Link>) -> io::Result<Connection> {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.link.shut();
+        let _one_at_a_time = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         self.socket = None;
         // Its event thread sees the end and destroys the device. Unregistering before would spin until
         // it has; it is unregistered here in any case.
