@@ -73,7 +73,8 @@ impl VhostTx {
         };
         let pairs = if self.link.pairs == 1 { 1 } else { self.link.pairs_on() };
         while !burst.is_empty() {
-            let pair = if pairs <= 1 { 0 } else { self.pair_of(&burst[0], pairs) };
+            // The one pair that is on need not be the first.
+            let pair = if self.link.pairs == 1 { 0 } else { self.pair_of(&burst[0], pairs.max(1)) };
             let run = match pairs {
                 0 | 1 => burst.len(),
                 _ => burst.iter().take_while(|frame| self.pair_of(frame, pairs) == pair).count(),
