@@ -107,6 +107,8 @@ pub enum DropReason {
     NotConnected,
     /// Egress: a frame in several buffers, and the port's driver takes only one.
     TxChained,
+    /// Egress: the kernel refused this very frame.
+    TxError,
     /// Egress: the ring to the worker that owns the port is full.
     HandoffFull,
     /// The mbuf pool is empty (a copy or a fragment could not be made).
@@ -119,7 +121,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons, in order of their numbers.
-    pub const ALL: [DropReason; 49] = {
+    pub const ALL: [DropReason; 50] = {
         use DropReason::*;
         [
             Stopped,
@@ -167,6 +169,7 @@ impl DropReason {
             TxFull,
             NotConnected,
             TxChained,
+            TxError,
             HandoffFull,
             NoMemory,
             NoHeadroom,
@@ -224,6 +227,7 @@ impl DropReason {
             Self::TxFull => "tx-full",
             Self::NotConnected => "not-connected",
             Self::TxChained => "tx-chained",
+            Self::TxError => "tx-error",
             Self::HandoffFull => "handoff-full",
             Self::NoMemory => "no-memory",
             Self::NoHeadroom => "no-headroom",

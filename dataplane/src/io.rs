@@ -3,6 +3,7 @@
 //! A queue handle is owned by exactly one worker and every call takes `&mut self`: that is the
 //! thread rule. Work moves between workers by moving handles (see `worker`), never by a lock.
 
+use crate::counters::DropReason;
 use crate::frame::{Burst, Frame, FramePool};
 use crate::wire::offload::Offload;
 
@@ -67,6 +68,8 @@ pub enum Unsent {
     NotConnected,
     /// The queue is closed for a moment: they may wait and be offered again.
     Later,
+    /// The first of them is lost, for this reason; those behind it may be offered again.
+    First(DropReason),
 }
 
 /// The kinds of frame, pool and queue that belong together: DPDK's, or in-memory ones in tests.

@@ -3,7 +3,8 @@
 //! Accessors are plain loads and stores in Rust; only freeing and copying call into the library, and
 //! the drivers free in bulk.
 
-use crate::frame::{ChecksumState, Frame, HEADROOM_BYTES, Ingress};
+use super::mempool::Pool;
+use crate::frame::{ChecksumState, Frame, FramePool, HEADROOM_BYTES, Ingress};
 use crate::ids::{AdapterId, PortId};
 use crate::wire::offload::{self, Headers, Offload};
 use dpdk_sys::rte_mbuf;
@@ -148,11 +149,18 @@ impl Mbuf {
         self.set_offload(offload);
     }
 
-    /// Says in the transmit flags what is left to do, as the vhost library reads them.
+    /// Says in the transmit flags what is left to do, as the vhost library reads them. False where that
+    /// takes a segment more and `pool` has none.
+    ///
+    /// Into a packet that is to be cut the library writes the sum of the pseudo header without its
+    /// length, as network cards want it (rte_net_intel_cksum_prepare); the driver in the guest wants it
+    /// with (VIRTIO 1.2, 5.1.6.2), and one that passes the packet on and cuts it itself would send
+    /// wrong checksums. The library leaves alone what does not lie together, so the link-layer header
+    /// gets a segment of its own there.
     #[inline]
-    pub(super) fn ask_offload(&mut self) {
+    pub(super) fn ask_offload(&mut self, pool: &mut Pool) -> bool {
         let (headers, flags) = match self.offload() {
-            Offload::None | Offload::Invalid => return,
+            Offload::None | Offload::Invalid => return true,
             Offload::Checksum(headers) if headers.is_tcp() => (headers, dpdk_sys::GW_TX_TCP_CKSUM),
             Offload::Checksum(headers) => (headers, dpdk_sys::GW_TX_UDP_CKSUM),
             Offload::Segment(headers, _) => {
@@ -163,8 +171,39 @@ impl Mbuf {
             true => dpdk_sys::GW_TX_IPV6,
             false => dpdk_sys::GW_TX_IPV4,
         };
+        let is_long = flags & dpdk_sys::GW_TX_TCP_SEG != 0;
+        // Else it has been here before.
+        if is_long && self.head().len() >= headers.bytes() {
+            offload::store_pseudo_sum(self.head_mut(), headers);
+            if !self.part(headers.l2.into(), pool) {
+                return false;
+            }
+        }
         let raw = self.raw_mut();
         raw.ol_flags = raw.ol_flags & !dpdk_sys::GW_TX_OFFLOAD_MASK | flags | family;
+        true
+    }
+
+    /// Moves the first `bytes` of the first segment to a segment of their own. False, and nothing has
+    /// changed, where `pool` has none.
+    #[cold]
+    fn part(&mut self, bytes: usize, pool: &mut Pool) -> bool {
+        let (len, segments) = (self.raw().pkt_len, self.raw().nb_segs);
+        let Some(mut front) = pool.alloc() else { return false };
+        let is_there = self.head().get(..bytes).is_some_and(|head| front.append(head));
+        let Some(segments) = segments.checked_add(1).filter(|_| is_there) else { return false };
+        self.shrink_front(bytes);
+        front.set_offload(self.offload());
+        front.set_ingress(self.ingress());
+        std::mem::swap(self, &mut front);
+        let rest = front;
+        let raw = self.raw_mut();
+        raw.pkt_len = len;
+        raw.nb_segs = segments;
+        // *owned*: from now on the rest is the chain's, and its own handle is forgotten.
+        raw.next = rest.as_ptr();
+        std::mem::forget(rest);
+        true
     }
 
     /// Notes what a sender's header beside the frame asks for, in the receive flags, as the vhost library

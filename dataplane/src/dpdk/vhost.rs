@@ -159,7 +159,7 @@ pub fn open(started: Eal, spec: &VhostSpec) -> Result<(VhostPort, Vec<Rx>, Vec<T
     let rx = (0..spec.pairs)
         .map(|pair| Rx::Vhost(VhostRx { link: link.clone(), pair, pool: spec.pool }))
         .collect();
-    let tx = vec![Tx::Vhost(VhostTx { link: link.clone() })];
+    let tx = vec![Tx::Vhost(VhostTx { link: link.clone(), pool: spec.pool })];
     let cleared = vec![[(0, 0); 2]; usize::from(spec.pairs)];
     Ok((VhostPort { device: path, link, relay, listens_at, cleared }, rx, tx))
 }

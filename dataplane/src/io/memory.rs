@@ -2,6 +2,7 @@
 //! [`MemoryPool`] they stand in for DPDK in the tests of this crate and of control.
 
 use super::{AlwaysReady, Io, RxQueue, TxQueue, Unsent};
+use crate::counters::DropReason;
 use crate::frame::memory::{MemoryFrame, MemoryPool};
 use crate::frame::{Burst, Frame};
 use crate::wire::offload::Offload;
@@ -39,6 +40,9 @@ pub struct MemoryPort {
 const OPEN: u8 = 0;
 const PAUSED: u8 = 1;
 const DOWN: u8 = 2;
+const FAULTY: u8 = 3;
+/// What a queue that finds faults refuses.
+pub const FAULTY_BYTES: usize = 99;
 
 impl MemoryPort {
     /// A port that holds `depth` frames each way; at least 1.
@@ -52,12 +56,14 @@ impl MemoryPort {
         MemoryTx { finishes: true, ..self.tx() }
     }
 
-    /// From now on its transmit queue takes nothing, for this reason; `Full`: takes what there is room for.
+    /// From now on its transmit queue takes nothing, for this reason; `Full`: takes what there is room for;
+    /// `First`: the same, but for frames of [`FAULTY_BYTES`].
     pub fn close(&self, reason: Unsent) {
         let gate = match reason {
             Unsent::Full => OPEN,
             Unsent::Later => PAUSED,
             Unsent::NotConnected => DOWN,
+            Unsent::First(_) => FAULTY,
         };
         self.gate.store(gate, Ordering::Relaxed);
     }
@@ -146,9 +152,16 @@ impl TxQueue for MemoryTx {
             DOWN => return Unsent::NotConnected,
             _ => {}
         }
+        let finds_faults = self.gate.load(Ordering::Relaxed) == FAULTY;
+        let mut unsent = Unsent::Full;
         let mut kept = Burst::new();
         let mut frames = burst.drain(..);
         for frame in &mut frames {
+            if finds_faults && frame.len() == FAULTY_BYTES {
+                unsent = Unsent::First(DropReason::TxError);
+                kept.push(frame);
+                break;
+            }
             if let Err(back) = self.wire.push(frame) {
                 kept.push(back);
                 break;
@@ -156,7 +169,7 @@ impl TxQueue for MemoryTx {
         }
         kept.extend(frames);
         *burst = kept;
-        Unsent::Full
+        unsent
     }
 }
 

@@ -167,16 +167,26 @@ fn flush<I: Io>(counters: &Counters, port: PortId, out: &mut TxPort<I>) {
             for (frame, adapter) in out.buffer.iter().zip(&out.adapters) {
                 facts.push((frame.ingress().port, *adapter, frame.len() as u64));
             }
-            let unsent = queue.tx(&mut out.buffer);
-            let sent = facts.len() - out.buffer.len();
-            count_sent(counters, port, &facts[..sent]);
-            let reason = match unsent {
-                Unsent::Full => DropReason::TxFull,
-                Unsent::NotConnected => DropReason::NotConnected,
-                Unsent::Later => {
-                    out.adapters.drain(..sent);
-                    return;
+            let mut done = 0;
+            let reason = loop {
+                let unsent = queue.tx(&mut out.buffer);
+                let sent = facts.len() - out.buffer.len();
+                count_sent(counters, port, &facts[done..sent]);
+                done = sent;
+                match unsent {
+                    Unsent::Full => break DropReason::TxFull,
+                    Unsent::NotConnected => break DropReason::NotConnected,
+                    Unsent::Later => {
+                        out.adapters.drain(..done);
+                        return;
+                    }
+                    // Each turn takes at least one out of the buffer.
+                    Unsent::First(reason) => match out.buffer.pop_at(0) {
+                        Some(frame) => drop_frame(counters, frame, reason),
+                        None => break reason,
+                    },
                 }
+                done += 1;
             };
             for frame in out.buffer.drain(..) {
                 drop_frame(counters, frame, reason);

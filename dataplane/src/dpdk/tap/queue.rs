@@ -11,6 +11,7 @@ use super::super::mbuf::Mbuf;
 use super::super::mempool::Pool;
 use super::header::{Asked, HEADER_BYTES, write};
 use super::{FRAME_BYTES_MAX, Link};
+use crate::counters::DropReason;
 use crate::frame::{Burst, Frame};
 use crate::io::Unsent;
 use crate::wire::checksum::{fold, sum};
@@ -243,33 +244,34 @@ impl TapTx {
         offload != Offload::Invalid
     }
 
-    /// Writes frame by frame. One that the kernel finds faulty is consumed and counted as an error: those
-    /// behind it may be another guest's.
+    /// Writes frame by frame. One that the kernel finds faulty is lost alone: those behind it may be
+    /// another guest's.
     #[inline]
     pub(crate) fn tx(&mut self, burst: &mut Burst<Mbuf>) -> Unsent {
         let Some(descriptor) = self.link.queues.get(self.queue).map(AsRawFd::as_raw_fd) else {
             return Unsent::NotConnected;
         };
-        let (mut done, mut pkts, mut bytes, mut faulty) = (0, 0, 0, 0);
+        let (mut done, mut bytes, mut faulty) = (0, 0, 0);
         let mut unsent = Unsent::Full;
         for frame in burst.iter_mut() {
             match write_frame(descriptor, frame) {
-                Ok(()) => {
-                    pkts += 1;
-                    bytes += frame.len() as u64;
-                }
+                Ok(()) => bytes += frame.len() as u64,
                 Err(libc::EAGAIN | libc::ENOMEM | libc::ENOBUFS) => break,
                 // Down, or deleted.
                 Err(libc::EIO | libc::EBADFD) => {
                     unsent = Unsent::NotConnected;
                     break;
                 }
-                Err(_) => faulty += 1,
+                Err(_) => {
+                    faulty += 1;
+                    unsent = Unsent::First(DropReason::TxError);
+                    break;
+                }
             }
             done += 1;
         }
         if let Some(counts) = self.link.tx.get(self.writer) {
-            counts.add(pkts, bytes);
+            counts.add(done, bytes);
             bump(&counts.errors, faulty);
         }
         let freed = u32::try_from(done).unwrap_or(0);

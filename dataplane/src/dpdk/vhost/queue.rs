@@ -3,6 +3,7 @@
 use super::super::mbuf::Mbuf;
 use super::super::mempool::Pool;
 use super::link::{Gate, Link, QueueCounts};
+use crate::counters::DropReason;
 use crate::frame::{Burst, Frame};
 use crate::io::Unsent;
 use crate::wire::offload::Offload;
@@ -30,6 +31,8 @@ pub struct VhostRx {
 #[derive(Debug)]
 pub struct VhostTx {
     pub(super) link: Arc<Link>,
+    /// Where a long segment's link-layer header gets a buffer of its own.
+    pub(super) pool: Pool,
 }
 
 impl VhostRx {
@@ -79,8 +82,12 @@ impl VhostTx {
                 0 | 1 => burst.len(),
                 _ => burst.iter().take_while(|frame| self.pair_of(frame, pairs) == pair).count(),
             };
-            if self.enqueue(vid, pair, burst, run) < run {
+            let (ready, fault) = self.prepare(&mut burst[..run]);
+            if self.enqueue(vid, pair, burst, ready) < ready {
                 return Unsent::Full;
+            }
+            if let Some(reason) = fault {
+                return Unsent::First(reason);
             }
         }
         Unsent::Full
@@ -100,10 +107,28 @@ impl VhostTx {
         }
     }
 
+    /// Says in the frames what their guest has to finish. How many may be enqueued, and why not the one
+    /// behind them.
+    fn prepare(&mut self, run: &mut [Mbuf]) -> (usize, Option<DropReason>) {
+        for (number, frame) in run.iter_mut().enumerate() {
+            let offload = frame.offload();
+            if offload == Offload::None {
+                continue;
+            }
+            // It has waited, and the guest that it was finished for has gone meanwhile.
+            if !self.finishes(offload) {
+                return (number, Some(DropReason::NotConnected));
+            }
+            if !frame.ask_offload(&mut self.pool) {
+                return (number, Some(DropReason::NoMemory));
+            }
+        }
+        (run.len(), None)
+    }
+
     /// Copies `run` frames into a ring and frees those that went; how many.
     fn enqueue(&self, vid: i32, pair: u16, burst: &mut Burst<Mbuf>, run: usize) -> usize {
         let count = u16::try_from(run).unwrap_or(u16::MAX);
-        burst.iter_mut().take(run).for_each(Mbuf::ask_offload);
         // SAFETY: *gate*, as in `rx`. The library copies out of the first `sent` frames and keeps
         // none of them.
         let sent = unsafe {

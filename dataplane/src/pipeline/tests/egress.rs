@@ -4,8 +4,10 @@ use super::host::*;
 use super::lab::Lab;
 use super::packet::{Packet, filler, frame};
 use crate::counters::{AdapterCounter, DropReason, PortCounter};
+use crate::frame::Burst;
 use crate::ids::{NetworkId, PortId};
 use crate::io::Unsent;
+use crate::io::memory::FAULTY_BYTES;
 use crate::pipeline::{Rates, TxPort, TxRoute};
 use crate::punt::Inject;
 use crate::wire::ethernet::MacAddr;
@@ -66,6 +68,33 @@ fn nobody_at_the_other_end_is_a_counted_drop() {
     let mut lab = Lab::new();
     lab.ports[&C2].close(Unsent::NotConnected);
     lab.refuses(C1, from_c1(C2, 0), DropReason::NotConnected);
+}
+
+#[test]
+fn a_frame_that_the_queue_finds_faulty_is_lost_alone() {
+    let mut lab = Lab::new();
+    lab.ports[&C2].close(Unsent::First(DropReason::TxError));
+    let faulty = |id| {
+        Packet { id, ..Packet::new(at(C3), GATEWAY_MAC, at(C2).ip) }
+            .total(FAULTY_BYTES - 14)
+            .bytes()
+    };
+    // C1's and C3's by turns in one burst; of C3's every one is faulty, the first and the last too.
+    for id in 0..5 {
+        let mut burst: Burst<_> = [lab.pool.frame(&faulty(id), C3).unwrap()].into_iter().collect();
+        lab.path.run(C3, &mut burst, lab.now_ns);
+        if id < 4 {
+            let frame = lab.pool.frame(&from_c1(C2, id), C1).unwrap();
+            lab.path.run(C1, &mut [frame].into_iter().collect(), lab.now_ns);
+        }
+    }
+    lab.path.flush();
+    assert_eq!(ids(&lab.sent(C2)), (0..4).collect::<Vec<_>>());
+    assert_eq!((lab.drops(C1), lab.counts(C1).counter(PortCounter::Forwarded)), (vec![], 4));
+    assert_eq!(lab.drops(C3), [(DropReason::TxError, 5)]);
+    assert_eq!(lab.counts(C3).counter(PortCounter::Forwarded), 0);
+    assert_eq!(lab.path.counters.adapter(adapter_on(C3)).drops(DropReason::TxError), 5);
+    assert_eq!(lab.adapter_count(adapter_on(C2), AdapterCounter::TxPkts), 4);
 }
 
 #[test]
