@@ -173,7 +173,7 @@ impl EchoGuests {
             let socket = socket.display();
             line += &format!(" --vdev net_virtio_user{number},mac={mac},path={socket}{server}");
         }
-        line += " -- --total-num-mbufs=8192 --forward-mode=icmpecho --auto-start --stats-period=3600 \
+        line += " -- --total-num-mbufs=8192 --no-mlockall --forward-mode=icmpecho --auto-start --stats-period=3600 \
                  --port-topology=loop";
         let log = self.dir.join(format!("{name}.testpmd"));
         let log = File::options().create(true).append(true).open(log).expect("log");
