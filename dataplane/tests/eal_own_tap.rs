@@ -16,15 +16,14 @@ use dataplane::wire::checksum;
 use dataplane::wire::ethernet::MacAddr;
 use dataplane::wire::offload::Offload;
 use eal_lab::{
-    bytes_of, ethernet, eventually, expect_in_kernel, frame, inject, listen, receive, send, sh,
-    start,
+    Elsewhere, bytes_of, ethernet, eventually, expect_in_kernel, frame, inject, listen, receive,
+    send, sh, start,
 };
 use nix::sys::socket::{MsgFlags, send as send_raw, setsockopt};
 use nix::{setsockopt_impl, sockopt_impl};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -40,36 +39,6 @@ fn open(eal: Eal, spec: &TapSpec) -> Opened {
 /// What a TCP sender makes of one large write.
 fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|at| (at / 3).to_le_bytes()[0] ^ (at >> 11).to_le_bytes()[0]).collect()
-}
-
-/// A process in a network namespace of its own; gone with this value.
-struct Elsewhere(Child);
-
-impl Elsewhere {
-    fn new() -> Self {
-        let child = Command::new("unshare")
-            .args(["--net", "sh", "-c", "ip link set lo up; echo ready; exec sleep 120"])
-            .stdout(Stdio::piped())
-            .spawn();
-        let mut child = child.unwrap();
-        let mut ready = [0; 5];
-        child.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
-        Self(child)
-    }
-
-    fn netns(&self) -> Netns {
-        Netns::Pid(self.0.id())
-    }
-
-    fn sh(&self, command: &str) -> String {
-        run_in(Some(&self.netns()), || sh(command)).unwrap()
-    }
-}
-
-impl Drop for Elsewhere {
-    fn drop(&mut self) {
-        self.0.kill().and_then(|()| self.0.wait().map(drop)).unwrap();
-    }
 }
 
 #[test]
@@ -431,7 +400,7 @@ fn it_is_born_in_the_guests_namespace_and_obeys_wherever_it_goes() {
     guest.sh("ip link set eth0 up");
     eventually("link up again", || port.link().up);
 
-    guest.sh(&format!("ip link set eth0 netns {}", third.0.id()));
+    guest.sh(&format!("ip link set eth0 netns {}", third.pid()));
     third.sh("ip link set eth0 name lan0; ip link set lan0 up");
     assert!(!port.is_lost() && port.kernel_interface().is_none());
     port.set_mtu(1300).unwrap();

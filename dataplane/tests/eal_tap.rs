@@ -12,11 +12,10 @@ use dataplane::frame::{Burst, Frame};
 use dataplane::io::{RxQueue, TxQueue};
 use dataplane::wire::ethernet::MacAddr;
 use eal_lab::{
-    bytes_of, enter_private_namespace, ethernet, eventually, expect_in_kernel, frame, inject,
-    listen, pool, receive, send, sh, start, start_with,
+    Elsewhere, bytes_of, enter_private_namespace, ethernet, eventually, expect_in_kernel, frame,
+    inject, listen, pool, receive, send, sh, start, start_with,
 };
 use nix::sys::resource::{Resource, setrlimit};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -108,36 +107,6 @@ fn frames_that_nobody_polls_for_end_no_process() {
     assert_eq!(pool.in_use(), 0);
 }
 
-/// A process in a network namespace of its own; gone with this value.
-struct Elsewhere(Child);
-
-impl Elsewhere {
-    fn new() -> Self {
-        let child = Command::new("unshare")
-            .args(["--net", "sh", "-c", "echo ready; exec sleep 60"])
-            .stdout(Stdio::piped())
-            .spawn();
-        let mut child = child.unwrap();
-        let mut ready = [0; 5];
-        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut ready).unwrap();
-        Self(child)
-    }
-
-    fn netns(&self) -> Netns {
-        Netns::Pid(self.0.id())
-    }
-
-    fn sh(&self, command: &str) -> String {
-        run_in(Some(&self.netns()), || sh(command)).unwrap()
-    }
-}
-
-impl Drop for Elsewhere {
-    fn drop(&mut self) {
-        self.0.kill().and_then(|()| self.0.wait().map(drop)).unwrap();
-    }
-}
-
 fn own_netns() -> String {
     sh("readlink /proc/self/ns/net")
 }
@@ -197,7 +166,7 @@ fn a_tap_moved_to_another_namespace_carries_on_until_it_is_deleted() {
         ethdev::attach(eal, &AttachSpec::new("net_tap1,iface=t1", pool)).unwrap();
     let (port, mut rx, mut tx) =
         ethdev::attach(eal, &AttachSpec::new("net_tap0,iface=t0", pool)).unwrap();
-    sh(&format!("ip link set t0 netns {}", guest.0.id()));
+    sh(&format!("ip link set t0 netns {}", guest.pid()));
     guest.sh("ip link set t0 name eth0; ip link set eth0 up");
     assert!(!port.is_lost());
     let bytes = ethernet([0xff; 6], 70);

@@ -4,7 +4,8 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
-use dataplane::dpdk::{Eal, EalError, EalOptions, Mbuf, Pool, PoolOps, PoolSpec, Rx, Tx};
+use dataplane::dpdk::netns::run_in;
+use dataplane::dpdk::{Eal, EalError, EalOptions, Mbuf, Netns, Pool, PoolOps, PoolSpec, Rx, Tx};
 use dataplane::frame::{Burst, Frame, FramePool};
 use dataplane::io::{RxQueue, TxQueue};
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
@@ -12,8 +13,9 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, bind, recv, send as send_raw, socket,
 };
+use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Mbufs of the tests' pool.
@@ -145,4 +147,38 @@ pub(crate) fn expect_in_kernel(listener: &OwnedFd, wanted: &[u8]) {
         let count = recv(listener.as_raw_fd(), &mut buffer, MsgFlags::empty()).unwrap_or(0);
         buffer[..count] == *wanted
     });
+}
+
+/// A process in a network namespace of its own; gone with this value.
+pub(crate) struct Elsewhere(Child);
+
+impl Elsewhere {
+    pub(crate) fn new() -> Self {
+        let child = Command::new("unshare")
+            .args(["--net", "sh", "-c", "ip link set lo up; echo ready; exec sleep 120"])
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut child = child.unwrap();
+        let mut ready = [0; 5];
+        child.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
+        Self(child)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    pub(crate) fn netns(&self) -> Netns {
+        Netns::Pid(self.pid())
+    }
+
+    pub(crate) fn sh(&self, command: &str) -> String {
+        run_in(Some(&self.netns()), || sh(command)).unwrap()
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        self.0.kill().and_then(|()| self.0.wait().map(drop)).unwrap();
+    }
 }
