@@ -31,7 +31,7 @@ pub const NUMBERED_FRAMES: Count = Count { ci: 2_000, long: 100_000 };
 pub const IPERF_SECONDS: Count = Count { ci: 10, long: 30 };
 /// Containers that come and go on the shared port while another pair talks.
 pub const SHARED_CHURN: Count = Count { ci: 5, long: 50 };
-/// Hostile vhost-user front-ends, one after another.
+/// Hostile vhost-user front-ends, one after another, half of them in each of two tests.
 pub const HOSTILE_CASES: Count = Count { ci: 5_000, long: 100_000 };
 
 /// Kills and restarts of a VM's QEMU.

@@ -163,7 +163,7 @@ fn hostile_cases_reach_testpmd() {
     let name = std::env::var("GUESTWAY_TEST_CASE").unwrap_or_default();
     let hostile = Hostile::new(&[a], identity, 0xe11)
         .only(|case| !DEADLY.contains(&case.name) && case.name.contains(&name));
-    let report = hostile.run(600, |_, _| {
+    let report = hostile.run(0..600, |_, _| {
         // What it sends comes out here, and something goes back for it to receive.
         while sink.receive(0).map_err(|e| e.to_string())?.is_some() {}
         let _ = sink.send(0, &NetHeader::default(), &[0xff; 64]);

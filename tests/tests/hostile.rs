@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -236,6 +237,16 @@ fn flows(paced: &Paced) -> Result<(), String> {
 
 #[test]
 fn card6_thousands_of_hostile_front_ends_disturb_nobody_and_leave_nothing() {
+    disturb_nobody(0..HOSTILE_CASES.now() / 2);
+}
+
+#[test]
+fn card6_thousands_more_of_hostile_front_ends_disturb_nobody_and_leave_nothing() {
+    disturb_nobody(HOSTILE_CASES.now() / 2..HOSTILE_CASES.now());
+}
+
+/// Cases of these numbers, one after another.
+fn disturb_nobody(numbers: Range<u32>) {
     let mut street = Street::new();
     let before = street.holdings_at_rest();
     street.app.forget_pool();
@@ -249,7 +260,7 @@ fn card6_thousands_of_hostile_front_ends_disturb_nobody_and_leave_nothing() {
     // those of one case may be closed in the next.
     let mut grown: BTreeMap<&str, i64> = BTreeMap::new();
     let mut open = descriptors(pid).len();
-    let report = hostile.run(HOSTILE_CASES.now(), |case, _| {
+    let report = hostile.run(numbers, |case, _| {
         let flowing = match flows(&paced) {
             Err(_) if !is_alive(pid) => Err("the program has ended".to_owned()),
             flowing => flowing,

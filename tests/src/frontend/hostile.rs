@@ -21,6 +21,7 @@ use crate::frontend::{Agreed, Frontend, Options, Parts};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -187,11 +188,11 @@ impl Hostile {
     /// be, or what is wrong with it, which ends the run.
     pub fn run(
         &self,
-        count: u32,
+        numbers: Range<u32>,
         mut holds: impl FnMut(&Case, Outcome) -> Result<(), String>,
     ) -> Report {
         let mut report = Report::default();
-        for number in 0..count {
+        for number in numbers {
             let begin = Instant::now();
             let (case, outcome) = self.case(number);
             let took = begin.elapsed();
