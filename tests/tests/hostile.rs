@@ -1,11 +1,15 @@
 //! Hostile guests on vhost-user ports: whatever a front-end says or writes, the others' traffic goes on
 //! and nothing is left behind.
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::net::{SocketAddr, UdpSocket};
 use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -333,6 +337,39 @@ fn card6_a_front_end_that_falls_silent_stops_no_other() {
     // Whether or not it was cut off: its place is free once it leaves.
     drop(channel);
     street.is_served_within(Duration::from_secs(5), EVIL).stop().expect("stopped");
+    assert!(paced.finish() > 0);
+    street.nothing_is_left(&before);
+    street.end();
+}
+
+/// What a guest is called by is written to by a worker, which must never wait in that.
+#[test]
+fn card6_a_call_that_is_no_event_is_refused() {
+    let street = Street::new();
+    let before = street.holdings_at_rest();
+    let paced = street.paced();
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let (full, other_end) = UnixStream::pair().expect("a pair");
+    let null = File::open("/dev/null").expect("it");
+    let events: [OwnedFd; 3] = [writer.into(), full.into(), null.into()];
+    // A write to either of the first two waits for ever then.
+    for event in &events[..2] {
+        let set = |flags| fcntl(event, FcntlArg::F_SETFL(flags)).expect("flags");
+        set(OFlag::O_NONBLOCK);
+        let mut end = File::from(event.try_clone().expect("another handle"));
+        while end.write(&[0; 4_096]).is_ok() || end.write(&[0]).is_ok() {}
+        set(OFlag::empty());
+    }
+    for event in events {
+        let evil = street.is_served_within(Duration::from_secs(5), EVIL);
+        let message = Message::number(request::SET_VRING_CALL, 0).fd(&Arc::new(event));
+        // It may be hung up before the answer.
+        let _ = evil.channel.tell(&message, true);
+        street.neighbor(0).output(&format!("ping -n -q -c 3 -i 0.1 -W 0.1 {}", EVIL.1));
+        assert!(evil.is_hung_up(CLEAR_LIMIT), "still connected");
+        another_is_served(&street);
+    }
+    drop((reader, other_end));
     assert!(paced.finish() > 0);
     street.nothing_is_left(&before);
     street.end();

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 use tests::balance::rows;
-use tests::config::vhost_user;
+use tests::config::{tap, vhost_user};
 use tests::frames::{BROADCAST, Mac, Random, checksum, ethernet, ipv4, mac};
 use tests::frontend::header::{GSO_NONE, GSO_TCPV4, GSO_TCPV6, NEEDS_CSUM, NetHeader};
 use tests::frontend::{Frontend, Message, Options, Received, feature, request};
@@ -35,7 +35,8 @@ fn ip_of(number: u8) -> String {
     format!("203.0.113.{number}")
 }
 
-/// An appliance with host-routed guests `g1` and `g2` and members `g3` and `g4` of the default network.
+/// An appliance with host-routed guests `g1` and `g2`, members `g3` and `g4` of the default network, and
+/// the host-routed container `c5` on a tap.
 fn start(lab: &Lab, options: &str) -> Appliance {
     let mut config = Config::new(lab);
     for number in 1..=4 {
@@ -52,6 +53,9 @@ fn start(lab: &Lab, options: &str) -> Appliance {
         }
         config = config.vm(&guest).adapter("eth0", &port, &keys);
     }
+    lab.host("c5");
+    let addresses = Config::addresses(&[&format!("{}/32", ip_of(5))]);
+    config = config.container("c5").adapter("eth0", &tap("c5", "eth0"), &addresses);
     Appliance::start(lab, &config, None)
 }
 
@@ -130,8 +134,8 @@ fn receive(to: &mut Frontend) -> Received {
     to.receive_within(PATIENCE, is_tcp).expect("a ring").expect("it arrives")
 }
 
-fn routed(data: &[u8], random: &mut Random) -> Vec<u8> {
-    let packet = ipv4(&ip_of(1), &ip_of(2), 64, TCP, &tcp(data, random));
+fn routed(to: u8, data: &[u8], random: &mut Random) -> Vec<u8> {
+    let packet = ipv4(&ip_of(1), &ip_of(to), 64, TCP, &tcp(data, random));
     ethernet(mac(GATEWAY), mac_of(1), 0x0800, &packet)
 }
 
@@ -150,7 +154,7 @@ fn bridged(is_ipv6: bool, data: &[u8], random: &mut Random) -> Vec<u8> {
 /// kind and the bytes of its headers.
 fn long_segments(data: &[u8], random: &mut Random) -> [([usize; 2], Vec<u8>, u8, usize); 3] {
     [
-        ([0, 1], routed(data, random), GSO_TCPV4, V4),
+        ([0, 1], routed(2, data, random), GSO_TCPV4, V4),
         ([2, 3], bridged(false, data, random), GSO_TCPV4, V4),
         ([2, 3], bridged(true, data, random), GSO_TCPV6, V6),
     ]
@@ -180,6 +184,34 @@ fn a_segment_of_64_kb_crosses_whole_and_its_checksum_is_the_drivers_to_complete(
     let segmented = |row: &serde_json::Value| row["segmented"].as_u64();
     assert!(rows(app.json("show port stats all")).iter().all(|row| segmented(row) == Some(0)));
     drop(guests);
+    app.stop();
+}
+
+/// The kernel behind a tap is told what is left to do too. It believes what it is told of a packet that
+/// stays there, and completes the checksum of one that it passes on.
+#[test]
+fn a_container_gets_long_segments_whole_and_checksums_that_its_kernel_can_complete() {
+    let lab = Lab::new();
+    let mut app = start(&lab, "");
+    let mut g1 = connect(&lab, 1, feature::OFFLOADS);
+    let mut random = Random(68);
+    let capture = lab.known("c5").capture("eth0", "tcp");
+    let data = random.bytes(LONG);
+    let long = routed(5, &data, &mut random);
+    let short = shortened(&long[..V4 + 100], V4);
+    for (gso, frame) in [(GSO_TCPV4, &long), (GSO_NONE, &short)] {
+        assert!(g1.send(0, &header(gso, V4), frame).expect("sent"));
+        assert!(g1.is_sent_within(0, PATIENCE).expect("a ring"));
+    }
+    let frames = capture.finish();
+    let is_ours = |frame: &&Vec<u8>| frame[26..30] == [203, 0, 113, 1];
+    let frames: Vec<_> = frames.iter().filter(is_ours).collect();
+    let lengths: Vec<_> = frames.iter().map(|frame| frame.len()).collect();
+    assert_eq!(lengths, [V4 + LONG, V4 + 100], "each in one piece");
+    for frame in frames {
+        assert!(is_begun(frame, V4), "{:02x?}", &frame[..V4]);
+    }
+    drop(g1);
     app.stop();
 }
 

@@ -3,7 +3,7 @@
 
 use nix::sys::signal::Signal;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tests::balance::{adapter, count, rows};
 use tests::config::tap;
 use tests::counts::{VM_CYCLES, VM_SWITCHES};
@@ -219,7 +219,12 @@ fn a_vm_is_killed_rebooted_and_rebound_and_the_appliance_restarted_under_it() {
     vm.reaches_within(2 * SECOND, &address(1));
     // A guest that takes nothing stalls nobody: its ring fills and the rest is dropped.
     vm.signal(Signal::SIGSTOP);
-    world.ct(1).output(&format!("ping -n -q -f -c 2000 -W 1 {}", address(3)));
+    let flood = world.ct(1).spawn(&format!("ping -n -q -f -c 2000 -W 1 {}", address(3)));
+    // As much as a worker that waited for it a moment each time would not get done in minutes.
+    let begin = Instant::now();
+    assert!(world.ct(1).succeeds(&format!("ping -n -q -f -c 1000 -W 1 {}", address(2))));
+    assert!(begin.elapsed() < 5 * SECOND, "others wait for a guest that is stuck");
+    flood.finish();
     vm.signal(Signal::SIGCONT);
     vm.reaches(&address(1));
     assert!(paced.finish() > 2_000);
