@@ -219,12 +219,15 @@ fn a_vm_is_killed_rebooted_and_rebound_and_the_appliance_restarted_under_it() {
     vm.reaches_within(2 * SECOND, &address(1));
     // A guest that takes nothing stalls nobody: its ring fills and the rest is dropped.
     vm.signal(Signal::SIGSTOP);
-    let flood = world.ct(1).spawn(&format!("ping -n -q -f -c 2000 -W 1 {}", address(3)));
+    let flood = world.ct(1).spawn(&format!("ping -n -q -i 0.002 -c 5000 -W 1 {}", address(3)));
+    eventually("its ring is full", 10 * SECOND, || {
+        world.app.must("show drops ct1").contains("tx-full")
+    });
     // As much as a worker that waited for it a moment each time would not get done in minutes.
     let begin = Instant::now();
     assert!(world.ct(1).succeeds(&format!("ping -n -q -f -c 1000 -W 1 {}", address(2))));
     assert!(begin.elapsed() < 5 * SECOND, "others wait for a guest that is stuck");
-    flood.finish();
+    drop(flood);
     vm.signal(Signal::SIGCONT);
     vm.reaches(&address(1));
     assert!(paced.finish() > 2_000);
