@@ -32,6 +32,7 @@ pub mod frames;
 pub mod frontend;
 pub mod host;
 pub mod lab;
+pub mod measure;
 pub mod paced;
 pub mod probes;
 pub mod raw;

@@ -1,0 +1,304 @@
+//! Look-ups and updates of the FIB, against DPDK's `rte_fib` and `rte_lpm` in the same process.
+
+mod oracle;
+
+use dataplane::dpdk::oracle::{FibLookup, RteFib, RteLpm};
+use dataplane::ids::AdjacencyId;
+use dataplane::table::{Ipv4Fib, Ipv4FibWriter, Qsbr};
+use oracle::{BULK, Choice, eal, per_item};
+use std::collections::HashSet;
+use std::error::Error;
+use std::hint::black_box;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tests::frames::Random;
+use tests::measure::{Better, Contestant, ROUNDS, Report, take_turns};
+
+/// Addresses looked up in a round.
+const LOOK_UPS: usize = 1 << 20;
+/// Routes changed in a round.
+const UPDATES: usize = 20_000;
+/// Next hops that routes point to.
+const NEXT_HOPS: u32 = 1_000;
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Prefix {
+    addr: u32,
+    len: u8,
+}
+
+impl Prefix {
+    fn new(bits: u32, len: u8) -> Self {
+        Self { addr: bits & u32::MAX.checked_shl(32 - u32::from(len)).unwrap_or(0), len }
+    }
+
+    /// An address that it holds.
+    fn address(self, random: &mut Random) -> u32 {
+        let host = u32::MAX.checked_shr(self.len.into()).unwrap_or(0);
+        self.addr | word(random) & host
+    }
+}
+
+fn word(random: &mut Random) -> u32 {
+    u32::try_from(random.number() >> 32).unwrap_or(0)
+}
+
+/// As many guests' addresses, in /24s that they fill by a quarter.
+fn hosts(count: usize, random: &mut Random) -> Vec<Prefix> {
+    distinct(count, || {
+        let network = 0x0b00_0000 + u32::try_from(random.below(count / 64 + 1)).unwrap_or(0) * 256;
+        Prefix::new(network | word(random) & 0xff, 32)
+    })
+}
+
+/// Lengths as in a table of the whole Internet (RIPE RIS and CIDR Report, 2024: per mille of a million
+/// prefixes), and 1,000 guests.
+fn internet(count: usize, random: &mut Random) -> Vec<Prefix> {
+    const PER_MILLE: [(u8, usize); 17] = [
+        (8, 1),
+        (10, 1),
+        (11, 1),
+        (12, 1),
+        (13, 1),
+        (14, 1),
+        (15, 2),
+        (16, 14),
+        (17, 8),
+        (18, 14),
+        (19, 26),
+        (20, 46),
+        (21, 52),
+        (22, 112),
+        (23, 101),
+        (24, 618),
+        (32, 1),
+    ];
+    distinct(count, || {
+        let mut at = random.below(1_000);
+        let chosen = PER_MILLE.iter().find(|(_, part)| match at.checked_sub(*part) {
+            Some(rest) => {
+                at = rest;
+                false
+            }
+            None => true,
+        });
+        let len = chosen.map_or(24, |(len, _)| *len);
+        // Unicast space, without the last /8 of it (table_oracle.rs says why).
+        Prefix::new(0x0100_0000 + word(random) % 0xde00_0000, len)
+    })
+}
+
+fn distinct(count: usize, mut next: impl FnMut() -> Prefix) -> Vec<Prefix> {
+    let mut seen = HashSet::new();
+    let mut prefixes = Vec::with_capacity(count);
+    while prefixes.len() < count {
+        let prefix = next();
+        if seen.insert(prefix) {
+            prefixes.push(prefix);
+        }
+    }
+    prefixes
+}
+
+/// All tables with the same routes.
+struct Tables {
+    ours: Ipv4FibWriter,
+    scalar: RteFib,
+    vector: Option<RteFib>,
+    lpm: Option<RteLpm>,
+}
+
+impl Tables {
+    fn fill(prefixes: &[Prefix], name: &str, with_lpm: bool) -> Result<Self, Box<dyn Error>> {
+        let eal = eal()?;
+        let routes = u32::try_from(prefixes.len() + 1_024)?;
+        let groups = 1 << 15;
+        let vector = oracle::has_vector();
+        let mut tables = Self {
+            ours: Ipv4FibWriter::new(groups as usize, Qsbr::new(1)),
+            scalar: RteFib::new(eal, &format!("{name}-s"), routes, groups, FibLookup::Scalar)?,
+            vector: vector
+                .then(|| RteFib::new(eal, &format!("{name}-v"), routes, groups, FibLookup::Vector))
+                .transpose()?,
+            lpm: with_lpm.then(|| RteLpm::new(eal, name, routes, groups)).transpose()?,
+        };
+        for (number, prefix) in (0..).zip(prefixes) {
+            let hop = number % NEXT_HOPS + 1;
+            tables.ours.insert(prefix.addr, prefix.len, AdjacencyId(hop))?;
+            tables.scalar.add(prefix.addr, prefix.len, hop)?;
+            if let Some(vector) = &mut tables.vector {
+                vector.add(prefix.addr, prefix.len, hop)?;
+            }
+            if let Some(lpm) = &mut tables.lpm {
+                lpm.add(prefix.addr, prefix.len, hop)?;
+            }
+        }
+        Ok(tables)
+    }
+
+    /// All of them answer alike.
+    fn check(&self, addrs: &[u32]) -> Result<(), Box<dyn Error>> {
+        let mut ours = vec![AdjacencyId(0); addrs.len()];
+        self.ours.fib().lookup_bulk(addrs, &mut ours);
+        let mut wide = vec![0; addrs.len()];
+        for fib in [Some(&self.scalar), self.vector.as_ref()].into_iter().flatten() {
+            fib.lookup_bulk(&mut addrs.to_vec(), &mut wide);
+            if ours.iter().zip(&wide).any(|(ours, theirs)| u64::from(ours.0) != *theirs) {
+                return Err("rte_fib answers otherwise".into());
+            }
+        }
+        if let Some(lpm) = &self.lpm {
+            let mut narrow = vec![0; addrs.len()];
+            lpm.lookup_bulk(addrs, &mut narrow);
+            if ours.iter().zip(&narrow).any(|(ours, theirs)| ours.0 != *theirs) {
+                return Err("rte_lpm answers otherwise".into());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn look_up(fib: &Ipv4Fib, addrs: &[u32]) -> f64 {
+    let mut out = [AdjacencyId(0); BULK];
+    per_item(addrs.len(), || {
+        for addrs in addrs.chunks_exact(BULK) {
+            fib.lookup_bulk(addrs, &mut out);
+            black_box(&out);
+        }
+    })
+}
+
+fn look_up_rte(fib: &RteFib, addrs: &mut [u32]) -> f64 {
+    let mut out = [0; BULK];
+    per_item(addrs.len(), || {
+        for addrs in addrs.chunks_exact_mut(BULK) {
+            fib.lookup_bulk(addrs, &mut out);
+            black_box(&out);
+        }
+    })
+}
+
+fn look_up_lpm(lpm: &RteLpm, addrs: &[u32]) -> f64 {
+    let mut out = [0; BULK];
+    per_item(addrs.len(), || {
+        for addrs in addrs.chunks_exact(BULK) {
+            lpm.lookup_bulk(addrs, &mut out);
+            black_box(&out);
+        }
+    })
+}
+
+fn measure_look_ups(report: &mut Report, case: &str, tables: &Tables, addrs: &[u32]) {
+    let (mut scalars, mut vectors) = (addrs.to_vec(), addrs.to_vec());
+    let mut contestants = vec![Contestant::new("ours", || look_up(tables.ours.fib(), addrs))];
+    contestants
+        .push(Contestant::new("rte_fib scalar", || look_up_rte(&tables.scalar, &mut scalars)));
+    if let Some(vector) = &tables.vector {
+        contestants
+            .push(Contestant::new("rte_fib vector", move || look_up_rte(vector, &mut vectors)));
+    }
+    if let Some(lpm) = &tables.lpm {
+        contestants.push(Contestant::new("rte_lpm", || look_up_lpm(lpm, addrs)));
+    }
+    let samples = take_turns(ROUNDS, &mut contestants);
+    report.rows.extend(samples.rows(case, "look-up", "ns", Better::Less));
+}
+
+/// Changes of where routes lead and routes that go and come back, while another core looks up.
+fn measure_updates(report: &mut Report, case: &str, tables: &mut Tables, prefixes: &[Prefix]) {
+    let fib = tables.ours.fib().clone();
+    let (stop, longest_ns) = (AtomicBool::new(false), AtomicU64::new(0));
+    let mut random = Random(7);
+    let chosen: Vec<Prefix> =
+        (0..UPDATES).map(|_| prefixes[random.below(prefixes.len())]).collect();
+    let addrs: Vec<u32> = chosen.iter().map(|prefix| prefix.address(&mut random)).collect();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // The least of the longest of many spells: what the host of this machine takes is not ours.
+            let mut out = [AdjacencyId(0); BULK];
+            let mut least = u64::MAX;
+            while !stop.load(Ordering::Relaxed) {
+                let (begin, mut longest) = (Instant::now(), 0);
+                let mut last = begin;
+                while begin.elapsed() < Duration::from_millis(100) {
+                    for addrs in addrs.chunks_exact(BULK) {
+                        fib.lookup_bulk(addrs, &mut out);
+                        black_box(&out);
+                        let now = Instant::now();
+                        longest = longest.max((now - last).as_nanos());
+                        last = now;
+                    }
+                }
+                least = least.min(u64::try_from(longest).unwrap_or(u64::MAX));
+            }
+            longest_ns.store(least, Ordering::Relaxed);
+        });
+        let Tables { ours, scalar, .. } = &mut *tables;
+        let mut turn = 0;
+        let mut contestants = [
+            Contestant::new("ours", || {
+                turn += 1;
+                per_item(UPDATES * 2, || {
+                    for prefix in &chosen {
+                        ours.remove(prefix.addr, prefix.len);
+                        let hop = AdjacencyId(turn % NEXT_HOPS + 1);
+                        let _ = black_box(ours.insert(prefix.addr, prefix.len, hop));
+                    }
+                    ours.reclaim();
+                })
+            }),
+            Contestant::new("rte_fib scalar", || {
+                per_item(UPDATES * 2, || {
+                    for prefix in &chosen {
+                        let _ = scalar.delete(prefix.addr, prefix.len);
+                        let _ = black_box(scalar.add(prefix.addr, prefix.len, 5));
+                    }
+                })
+            }),
+        ];
+        let samples = take_turns(ROUNDS, &mut contestants);
+        report.rows.extend(samples.rows(case, "update", "ns", Better::Less));
+        stop.store(true, Ordering::Relaxed);
+    });
+    report.rows.push(tests::measure::Row {
+        case: case.to_owned(),
+        metric: "reader's longest pause",
+        unit: "ns",
+        ours: longest_ns.load(Ordering::Relaxed) as f64,
+        peer: None,
+        ratio: None,
+    });
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let choice = Choice::from_arguments();
+    let mut report = Report::new("fib");
+    let mut random = Random(1);
+    let cases = [
+        ("1,000 /32s", hosts(1_000, &mut random), true),
+        ("100,000 /32s", hosts(100_000, &mut random), true),
+        ("full table", internet(1_000_000, &mut random), false),
+    ];
+    for (case, prefixes, with_lpm) in &cases {
+        if !with_lpm {
+            let why = format!("rte_lpm, {case}: an add scans every rule of the same length");
+            report.left_out.push(why);
+        }
+        let mut tables = Tables::fill(prefixes, &case.replace([' ', ',', '/'], ""), *with_lpm)?;
+        let orders = oracle::orders(prefixes.len(), LOOK_UPS, &mut random);
+        for (order, numbers) in orders {
+            let addrs: Vec<u32> =
+                numbers.iter().map(|number| prefixes[*number].address(&mut random)).collect();
+            tables.check(&addrs)?;
+            let case = format!("{case}, {order}");
+            if choice.wants(&case) {
+                measure_look_ups(&mut report, &case, &tables, &addrs);
+            }
+        }
+        if choice.wants(&format!("{case}, update")) {
+            measure_updates(&mut report, case, &mut tables, prefixes);
+        }
+    }
+    report.finish(&choice.directory)?;
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! Look-ups of the MAC table, against DPDK's `rte_hash` in the same process.
+
+mod oracle;
+
+use dataplane::dpdk::oracle::RteHash;
+use dataplane::ids::{AdjacencyId, NetworkId};
+use dataplane::table::{MacTable, MacWriter, Qsbr};
+use dataplane::wire::ethernet::MacAddr;
+use oracle::{BULK, Choice, eal, orders, per_item};
+use std::error::Error;
+use std::hint::black_box;
+use tests::frames::Random;
+use tests::measure::{Better, Contestant, ROUNDS, Report, take_turns};
+
+/// Keys looked up in a round.
+const LOOK_UPS: usize = 1 << 20;
+const LAN: NetworkId = NetworkId(3);
+
+fn mac(number: usize) -> MacAddr {
+    let [.., a, b, c] = number.to_be_bytes();
+    // Of many vendors, so that no part of the key is the same in all.
+    MacAddr([2, c ^ 0x5a, b, a, b, c])
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let choice = Choice::from_arguments();
+    let mut report = Report::new("mac");
+    let mut random = Random(2);
+    for (case, entries) in [("100", 100), ("10,000", 10_000), ("100,000", 100_000)] {
+        let mut ours = MacWriter::new(entries, Qsbr::new(1));
+        let mut theirs =
+            RteHash::new(eal()?, &format!("mac{entries}"), u32::try_from(entries * 2)?)?;
+        for number in 0..entries {
+            let id = u32::try_from(number + 1)?;
+            ours.insert(LAN, mac(number), AdjacencyId(id), true)?;
+            theirs.add(MacTable::key(LAN, mac(number)), number + 1)?;
+        }
+        for (order, numbers) in orders(entries, LOOK_UPS, &mut random) {
+            let case = format!("{case} entries, {order}");
+            if !choice.wants(&case) {
+                continue;
+            }
+            let keys: Vec<u64> =
+                numbers.iter().map(|number| MacTable::key(LAN, mac(*number))).collect();
+            check(ours.table(), &theirs, &keys)?;
+            let mut contestants = [
+                Contestant::new("ours", || look_up(ours.table(), &keys)),
+                Contestant::new("rte_hash", || look_up_rte(&theirs, &keys)),
+            ];
+            let samples = take_turns(ROUNDS, &mut contestants);
+            report.rows.extend(samples.rows(&case, "look-up", "ns", Better::Less));
+        }
+    }
+    report.finish(&choice.directory)?;
+    Ok(())
+}
+
+/// Both answer alike, and find every key.
+fn check(ours: &MacTable, theirs: &RteHash, keys: &[u64]) -> Result<(), Box<dyn Error>> {
+    for keys in keys.chunks(BULK) {
+        let (mut hits, mut data) = ([None; BULK], [0; RteHash::BULK]);
+        ours.lookup_bulk(keys, &mut hits);
+        theirs.lookup_bulk(keys, &mut data);
+        let is_same = |(hit, data): (&Option<dataplane::table::MacHit>, &usize)| {
+            hit.is_some_and(|hit| hit.adjacency.0 as usize == *data)
+        };
+        if !hits.iter().zip(&data).take(keys.len()).all(is_same) {
+            return Err("rte_hash answers otherwise".into());
+        }
+    }
+    Ok(())
+}
+
+fn look_up(table: &MacTable, keys: &[u64]) -> f64 {
+    let mut out = [None; BULK];
+    per_item(keys.len(), || {
+        for keys in keys.chunks_exact(BULK) {
+            table.lookup_bulk(keys, &mut out);
+            black_box(&out);
+        }
+    })
+}
+
+fn look_up_rte(table: &RteHash, keys: &[u64]) -> f64 {
+    let mut out = [0; RteHash::BULK];
+    per_item(keys.len(), || {
+        for keys in keys.chunks_exact(BULK) {
+            black_box(table.lookup_bulk(keys, &mut out));
+            black_box(&out);
+        }
+    })
+}
