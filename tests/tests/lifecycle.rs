@@ -305,16 +305,21 @@ fn vz4_a_migrated_guest_is_announced_in_either_mode() {
     world.end();
 }
 
+/// A front-end whose guest is to be migrated away.
+fn with_a_log() -> Options {
+    let options = Options::default();
+    Options {
+        features: options.features | feature::LOG_ALL,
+        protocol_features: options.protocol_features | protocol::LOG_SHMFD,
+        ..options
+    }
+}
+
 /// A migration begins here: every page of the guest's that is written is marked in its log.
 #[test]
 fn the_dirty_log_of_a_migration_is_served() {
     let world = World::routed_with(Attach::Own, 1, |lab, config| with_guests(lab, config, 1, ""));
-    let options = Options::default();
-    let options = Options {
-        features: options.features | feature::LOG_ALL,
-        protocol_features: options.protocol_features | protocol::LOG_SHMFD,
-        ..options
-    };
+    let options = with_a_log();
     let path = socket(&world.lab, "dc1");
     let mut guest = Frontend::connect_within(&path, &options, 5 * SECOND).expect("a front-end");
     assert!(guest.agreed.has(feature::LOG_ALL) && guest.agreed.speaks(protocol::LOG_SHMFD));
@@ -348,12 +353,7 @@ fn the_dirty_log_of_a_migration_is_served() {
 #[test]
 fn a_log_that_is_not_as_it_is_told_is_refused() {
     let world = World::routed_with(Attach::Own, 1, |lab, config| with_guests(lab, config, 1, ""));
-    let options = Options::default();
-    let options = Options {
-        features: options.features | feature::LOG_ALL,
-        protocol_features: options.protocol_features | protocol::LOG_SHMFD,
-        ..options
-    };
+    let options = with_a_log();
     let path = socket(&world.lab, "dc1");
     const LOG_BYTES: u64 = 1 << 20;
     for (bytes, offset) in [
