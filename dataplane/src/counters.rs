@@ -278,15 +278,25 @@ pub enum AdapterCounter {
 }
 
 const ADAPTER_COUNTERS: usize = 4;
+
+/// Which way an adapter's traffic goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Traffic {
+    /// `rx_*`.
+    FromGuest,
+    /// `tx_*`.
+    ToGuest,
+}
 const PORT_STRIDE: usize = PORT_COUNTERS + DropReason::COUNT;
-const ADAPTER_STRIDE: usize = ADAPTER_COUNTERS + DropReason::COUNT;
 
 /// One writer's counters: a worker's, or control's own.
 pub struct Counters {
     /// `PortId::LIMIT` rows of port counters and drops. Written by one worker, read by control.
     ports: Box<[AtomicU64]>,
-    /// `AdapterId::LIMIT` rows of adapter counters and drops. Likewise.
-    adapters: Box<[AtomicU64]>,
+    /// `AdapterId::LIMIT` rows of traffic, two to a cache line: each packet is counted here. Likewise.
+    adapters: Box<[[AtomicU64; ADAPTER_COUNTERS]]>,
+    /// `AdapterId::LIMIT` rows of drops. Likewise.
+    adapter_drops: Box<[[AtomicU64; DropReason::COUNT]]>,
 }
 
 impl Default for Counters {
@@ -306,7 +316,8 @@ impl Counters {
     pub fn new() -> Self {
         Self {
             ports: zeroed_slice_box(PortId::LIMIT * PORT_STRIDE),
-            adapters: zeroed_slice_box(AdapterId::LIMIT * ADAPTER_STRIDE),
+            adapters: zeroed_slice_box(AdapterId::LIMIT),
+            adapter_drops: zeroed_slice_box(AdapterId::LIMIT),
         }
     }
 
@@ -318,11 +329,16 @@ impl Counters {
         }
     }
 
-    /// Adds to an adapter's counter. [`AdapterId::NONE`] is ignored.
+    /// Counts frames to or from an adapter's guest, with their bytes. [`AdapterId::NONE`] is ignored.
     #[inline]
-    pub fn adapter_add(&self, adapter: AdapterId, counter: AdapterCounter, by: u64) {
-        if adapter.index() < AdapterId::LIMIT {
-            bump(&self.adapters[adapter.index() * ADAPTER_STRIDE + counter as usize], by);
+    pub fn adapter_traffic(&self, adapter: AdapterId, way: Traffic, pkts: u64, bytes: u64) {
+        if let Some([rx_pkts, rx_bytes, tx_pkts, tx_bytes]) = self.adapters.get(adapter.index()) {
+            let (pkts_cell, bytes_cell) = match way {
+                Traffic::FromGuest => (rx_pkts, rx_bytes),
+                Traffic::ToGuest => (tx_pkts, tx_bytes),
+            };
+            bump(pkts_cell, pkts);
+            bump(bytes_cell, bytes);
         }
     }
 
@@ -333,9 +349,8 @@ impl Counters {
         if let Some(cell) = self.ports.get(port.index() * PORT_STRIDE + offset) {
             bump(cell, by);
         }
-        if adapter.index() < AdapterId::LIMIT {
-            let offset = ADAPTER_COUNTERS + reason as usize;
-            bump(&self.adapters[adapter.index() * ADAPTER_STRIDE + offset], by);
+        if let Some(row) = self.adapter_drops.get(adapter.index()) {
+            bump(&row[reason as usize], by);
         }
     }
 
@@ -344,7 +359,9 @@ impl Counters {
         let mut counts = PortCounts::default();
         if port.index() < PortId::LIMIT {
             let row = &self.ports[port.index() * PORT_STRIDE..][..PORT_STRIDE];
-            read_row(row, &mut counts.counters, &mut counts.drops);
+            let (counters, drops) = row.split_at(PORT_COUNTERS);
+            read_row(counters, &mut counts.counters);
+            read_row(drops, &mut counts.drops);
         }
         counts
     }
@@ -352,19 +369,17 @@ impl Counters {
     /// An adapter's row.
     pub fn adapter(&self, adapter: AdapterId) -> AdapterCounts {
         let mut counts = AdapterCounts::default();
-        if adapter.index() < AdapterId::LIMIT {
-            let row = &self.adapters[adapter.index() * ADAPTER_STRIDE..][..ADAPTER_STRIDE];
-            read_row(row, &mut counts.counters, &mut counts.drops);
+        let rows = self.adapters.get(adapter.index()).zip(self.adapter_drops.get(adapter.index()));
+        if let Some((counters, drops)) = rows {
+            read_row(counters, &mut counts.counters);
+            read_row(drops, &mut counts.drops);
         }
         counts
     }
 }
 
-fn read_row(row: &[AtomicU64], counters: &mut [u64], drops: &mut [u64]) {
-    let (head, tail) = row.split_at(counters.len());
-    for (out, cell) in counters.iter_mut().zip(head).chain(drops.iter_mut().zip(tail)) {
-        *out = cell.load(Ordering::Relaxed);
-    }
+fn read_row(row: &[AtomicU64], into: &mut [u64]) {
+    into.iter_mut().zip(row).for_each(|(out, cell)| *out = cell.load(Ordering::Relaxed));
 }
 
 /// A port's counters, read or summed.

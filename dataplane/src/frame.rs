@@ -12,6 +12,10 @@ pub mod memory;
 /// Frames received, decided and sent together.
 pub const BURST_PKTS: usize = 32;
 
+/// Bytes of a plain frame that the express lane reads: Ethernet, IPv4 without options, ports. Shorter
+/// frames are none.
+pub const PLAIN_BYTES: usize = 38;
+
 /// A burst is owned by its caller; what a transmit queue did not take stays in it.
 pub type Burst<F> = ArrayVec<F, BURST_PKTS>;
 
@@ -64,6 +68,15 @@ pub trait Frame: Sized + Send {
     fn set_ingress(&mut self, ingress: Ingress);
     /// What the receiving port says of the IPv4 header checksum.
     fn ip_checksum(&self) -> ChecksumState;
+    /// Its first bytes, if it is a plain frame: in one segment, with nothing left to do on it, of which its
+    /// port says nothing bad.
+    #[inline]
+    fn plain_head(&self) -> Option<&[u8; PLAIN_BYTES]> {
+        let is_plain = self.head().len() == self.len()
+            && self.offload() == Offload::None
+            && self.ip_checksum() != ChecksumState::Bad;
+        if is_plain { self.head().first_chunk() } else { None }
+    }
     /// What its sender left to do, checked against its bytes. A copy has the same.
     fn offload(&self) -> Offload;
     /// Sets what is left to do.

@@ -25,10 +25,6 @@ pub trait RxQueue: Send {
 pub trait TxQueue: Send {
     /// The frames it takes.
     type Frame: Frame;
-    /// Whether it can send such a frame at all.
-    fn takes(&self, _frame: &Self::Frame) -> bool {
-        true
-    }
     /// Whether the far end finishes this itself ([`Frame::offload`]); if not, it is done before.
     fn finishes(&self, _offload: Offload) -> bool {
         false

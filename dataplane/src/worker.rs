@@ -178,6 +178,10 @@ pub struct Worker<I: Io> {
     histogram: Box<Histogram<u64>>,
     reader: Reader,
     clock_ns: fn() -> u64,
+    /// When the loop began.
+    now_ns: u64,
+    /// Loops since the last quiescent report.
+    since_report: u32,
 }
 
 /// A histogram as workers use it: 3 significant digits up to a second, fixed size.
@@ -219,6 +223,8 @@ impl<I: Io> Worker<I> {
             histogram: loop_histogram()?,
             reader,
             clock_ns,
+            now_ns: 0,
+            since_report: 0,
         };
         Ok((worker, link))
     }
@@ -226,23 +232,27 @@ impl<I: Io> Worker<I> {
     /// Polls until control says [`Command::Shutdown`].
     pub fn run(mut self) {
         let mut burst = Burst::new();
-        let mut then_ns = (self.clock_ns)();
-        let mut since_report = 0;
-        loop {
-            if !self.commands.is_empty() && !self.obey(then_ns) {
-                return;
-            }
-            let pkts = self.poll(&mut burst, then_ns);
-            since_report += 1;
-            // An idle worker reports each time: control may be waiting for it and nothing is lost.
-            if pkts == 0 || since_report >= LOOPS_PER_REPORT {
-                since_report = 0;
-                self.reader.quiescent();
-            }
-            let now_ns = (self.clock_ns)();
-            self.account(pkts, now_ns.saturating_sub(then_ns));
-            then_ns = now_ns;
+        self.now_ns = (self.clock_ns)();
+        while self.turn(&mut burst) {}
+    }
+
+    /// Once round, commands and the account of it included. False: shut down.
+    #[inline]
+    pub fn turn(&mut self, burst: &mut Burst<I::Frame>) -> bool {
+        let then_ns = self.now_ns;
+        if !self.commands.is_empty() && !self.obey(then_ns) {
+            return false;
         }
+        let pkts = self.poll(burst, then_ns);
+        self.since_report += 1;
+        // An idle worker reports each time: control may be waiting for it and nothing is lost.
+        if pkts == 0 || self.since_report >= LOOPS_PER_REPORT {
+            self.since_report = 0;
+            self.reader.quiescent();
+        }
+        self.now_ns = (self.clock_ns)();
+        self.account(pkts, self.now_ns.saturating_sub(then_ns));
+        true
     }
 
     /// Once round: every receive queue, what control and other workers ask for, then all buffers out.

@@ -36,6 +36,7 @@ pub mod measure;
 pub mod paced;
 pub mod probes;
 pub mod raw;
+pub mod replay;
 pub mod shell;
 pub mod tcp;
 pub mod vlan;

@@ -4,7 +4,9 @@
 //! the drivers free in bulk.
 
 use super::mempool::Pool;
-use crate::frame::{ChecksumState, Frame, FramePool, HEADROOM_BYTES, Ingress};
+use crate::frame::{
+    ChecksumState, Frame, FramePool, HEADROOM_BYTES, Ingress, PLAIN_BYTES,
+};
 use crate::ids::{AdapterId, PortId};
 use crate::wire::offload::{self, Headers, Offload};
 use dpdk_sys::rte_mbuf;
@@ -428,6 +430,15 @@ impl Frame for Mbuf {
     }
 
     #[inline]
+    fn plain_head(&self) -> Option<&[u8; PLAIN_BYTES]> {
+        let raw = self.raw();
+        // "None" is both "good" and "bad": of the IPv4 header it means unknown, which is checked, and
+        // only here it is not plain.
+        let is_plain = raw.nb_segs == 1 && raw.ol_flags & NOT_PLAIN == 0;
+        if is_plain { segment_bytes(raw).first_chunk() } else { None }
+    }
+
+    #[inline]
     fn offload(&self) -> Offload {
         let flags = self.raw().ol_flags;
         if flags & (dpdk_sys::GW_RX_L4_CKSUM_MASK | dpdk_sys::GW_RX_LRO) == 0 {
@@ -473,6 +484,10 @@ impl Frame for Mbuf {
         raw.__bindgen_anon_3.tx_offload = bits;
     }
 }
+
+/// Flags of a received frame that is left to the stages.
+const NOT_PLAIN: u64 =
+    dpdk_sys::GW_RX_L4_CKSUM_BAD | dpdk_sys::GW_RX_LRO | dpdk_sys::GW_RX_IP_CKSUM_BAD;
 
 /// The bytes of one segment.
 #[inline]

@@ -284,15 +284,6 @@ impl TxQueue for Tx {
     type Frame = Mbuf;
 
     #[inline]
-    fn takes(&self, frame: &Mbuf) -> bool {
-        match self {
-            Self::Ethdev(queue) => queue.takes(frame),
-            Self::Vhost(_) => true,
-            Self::Tap(queue) => queue.takes(frame),
-        }
-    }
-
-    #[inline]
     fn finishes(&self, offload: Offload) -> bool {
         match self {
             Self::Ethdev(_) => false,
@@ -304,10 +295,7 @@ impl TxQueue for Tx {
     #[inline]
     fn tx(&mut self, burst: &mut Burst<Mbuf>) -> Unsent {
         match self {
-            Self::Ethdev(queue) => {
-                queue.tx(burst);
-                Unsent::Full
-            }
+            Self::Ethdev(queue) => queue.tx(burst),
             Self::Vhost(queue) => queue.tx(burst),
             Self::Tap(queue) => queue.tx(burst),
         }

@@ -138,10 +138,6 @@ pub struct MemoryTx {
 impl TxQueue for MemoryTx {
     type Frame = MemoryFrame;
 
-    fn takes(&self, frame: &MemoryFrame) -> bool {
-        self.takes_chains || frame.head().len() == frame.len()
-    }
-
     fn finishes(&self, _offload: Offload) -> bool {
         self.finishes
     }
@@ -157,6 +153,11 @@ impl TxQueue for MemoryTx {
         let mut kept = Burst::new();
         let mut frames = burst.drain(..);
         for frame in &mut frames {
+            if !self.takes_chains && frame.head().len() < frame.len() {
+                unsent = Unsent::First(DropReason::TxChained);
+                kept.push(frame);
+                break;
+            }
             if finds_faults && frame.len() == FAULTY_BYTES {
                 unsent = Unsent::First(DropReason::TxError);
                 kept.push(frame);

@@ -5,7 +5,7 @@
 
 use super::work::drop_frame;
 use super::{Path, segment};
-use crate::counters::{AdapterCounter, Counters, DropReason, PortCounter};
+use crate::counters::{Counters, DropReason, PortCounter, Traffic};
 use crate::frame::{BURST_PKTS, Burst, Frame};
 use crate::ids::{AdapterId, PortId};
 use crate::io::{Io, TxQueue, Unsent};
@@ -41,15 +41,27 @@ pub struct TxPort<I: Io> {
     /// The way out.
     pub route: TxRoute<I>,
     buffer: Burst<I::Frame>,
-    adapters: ArrayVec<AdapterId, BURST_PKTS>,
+    /// One for each frame of the buffer.
+    notes: ArrayVec<Note, BURST_PKTS>,
     /// Whether `Egress::waiting` names it already.
     is_waiting: bool,
+}
+
+/// What a sent frame is counted by: once given to its queue it is no longer ours to read.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) struct Note {
+    /// Adapter that it is counted at as sent.
+    pub(super) adapter: AdapterId,
+    /// Port that it came in by.
+    pub(super) from: PortId,
+    /// Its length.
+    pub(super) bytes: u32,
 }
 
 impl<I: Io> TxPort<I> {
     /// An empty buffer in front of `route`.
     pub fn new(route: TxRoute<I>) -> Box<Self> {
-        Box::new(Self { route, buffer: Burst::new(), adapters: ArrayVec::new(), is_waiting: false })
+        Box::new(Self { route, buffer: Burst::new(), notes: ArrayVec::new(), is_waiting: false })
     }
 }
 
@@ -73,6 +85,27 @@ impl<I: Io> Egress<I> {
     /// Whether there is a way out to this port.
     pub fn has(&self, port: PortId) -> bool {
         self.ports.get(port.index()).is_some_and(Option::is_some)
+    }
+
+    /// Puts a frame into its port's buffer.
+    #[inline]
+    pub(super) fn push(&mut self, counters: &Counters, port: PortId, frame: I::Frame, note: Note) {
+        let Some(Some(out)) = self.ports.get_mut(port.index()) else {
+            return drop_frame(counters, frame, DropReason::EgressClosed);
+        };
+        if !out.is_waiting {
+            out.is_waiting = true;
+            self.waiting.push(port);
+        }
+        if out.buffer.is_full() {
+            // Its queue asked for a moment (`Unsent::Later`), and that lasts.
+            return drop_frame(counters, frame, DropReason::TxFull);
+        }
+        out.buffer.push(frame);
+        out.notes.push(note);
+        if out.buffer.is_full() {
+            flush(counters, port, out);
+        }
     }
 }
 
@@ -102,22 +135,9 @@ impl<I: Io> Path<I> {
     /// Puts a frame into its port's buffer as it is.
     #[inline]
     pub(super) fn put(&mut self, port: PortId, adapter: AdapterId, frame: I::Frame) {
-        let Some(Some(out)) = self.egress.ports.get_mut(port.index()) else {
-            return drop_frame(&self.counters, frame, DropReason::EgressClosed);
-        };
-        if !out.is_waiting {
-            out.is_waiting = true;
-            self.egress.waiting.push(port);
-        }
-        if out.buffer.is_full() {
-            // Its queue asked for a moment (`Unsent::Later`), and that lasts.
-            return drop_frame(&self.counters, frame, DropReason::TxFull);
-        }
-        out.buffer.push(frame);
-        out.adapters.push(adapter);
-        if out.buffer.is_full() {
-            flush(&self.counters, port, out);
-        }
+        let bytes = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+        let note = Note { adapter, from: frame.ingress().port, bytes };
+        self.egress.push(&self.counters, port, frame, note);
     }
 
     /// Takes up a frame that another worker handed over.
@@ -146,7 +166,7 @@ impl<I: Io> Path<I> {
             for frame in out.buffer.drain(..) {
                 drop_frame(&self.counters, frame, DropReason::EgressClosed);
             }
-            out.adapters.clear();
+            out.notes.clear();
         }
         before
     }
@@ -161,23 +181,18 @@ fn flush<I: Io>(counters: &Counters, port: PortId, out: &mut TxPort<I>) {
     }
     match &mut out.route {
         TxRoute::Own(queue) => {
-            refuse(counters, queue, &mut out.buffer, &mut out.adapters);
-            // Once given to the queue a frame is no longer ours to read.
-            let mut facts: ArrayVec<_, BURST_PKTS> = ArrayVec::new();
-            for (frame, adapter) in out.buffer.iter().zip(&out.adapters) {
-                facts.push((frame.ingress().port, *adapter, frame.len() as u64));
-            }
+            let notes = &mut out.notes;
             let mut done = 0;
             let reason = loop {
                 let unsent = queue.tx(&mut out.buffer);
-                let sent = facts.len() - out.buffer.len();
-                count_sent(counters, port, &facts[done..sent]);
+                let sent = notes.len() - out.buffer.len();
+                count_sent(counters, port, &notes[done..sent]);
                 done = sent;
                 match unsent {
                     Unsent::Full => break DropReason::TxFull,
                     Unsent::NotConnected => break DropReason::NotConnected,
                     Unsent::Later => {
-                        out.adapters.drain(..done);
+                        notes.drain(..done);
                         return;
                     }
                     // Each turn takes at least one out of the buffer.
@@ -193,49 +208,27 @@ fn flush<I: Io>(counters: &Counters, port: PortId, out: &mut TxPort<I>) {
             }
         }
         TxRoute::Handoff(ring) => {
-            for (frame, adapter) in out.buffer.drain(..).zip(out.adapters.iter().copied()) {
-                if let Err(back) = ring.push(Departure { port, adapter, frame }) {
+            for (frame, note) in out.buffer.drain(..).zip(&out.notes) {
+                if let Err(back) = ring.push(Departure { port, adapter: note.adapter, frame }) {
                     drop_frame(counters, back.frame, DropReason::HandoffFull);
                 }
             }
         }
     }
-    out.adapters.clear();
+    out.notes.clear();
 }
 
-/// Drops what the queue can't send, before it is counted on to send the first of what is there.
-fn refuse<Q: TxQueue>(
-    counters: &Counters,
-    queue: &Q,
-    buffer: &mut Burst<Q::Frame>,
-    adapters: &mut ArrayVec<AdapterId, BURST_PKTS>,
-) {
-    if buffer.iter().all(|frame| queue.takes(frame)) {
-        return;
-    }
-    let all = std::mem::take(buffer).into_iter().zip(std::mem::take(adapters));
-    for (frame, adapter) in all {
-        if queue.takes(&frame) {
-            buffer.push(frame);
-            adapters.push(adapter);
-        } else {
-            drop_frame(counters, frame, DropReason::TxChained);
-        }
-    }
-}
-
-/// Counts per run of equal ingress and adapter: in most bursts there are few.
-fn count_sent(counters: &Counters, port: PortId, facts: &[(PortId, AdapterId, u64)]) {
+/// Counts per run of equal ingress: in most bursts there is one.
+fn count_sent(counters: &Counters, port: PortId, notes: &[Note]) {
     let mut bytes_all = 0;
-    for run in facts.chunk_by(|a, b| a.0 == b.0 && a.1 == b.1) {
-        let (from, adapter, _) = run[0];
-        let pkts = run.len() as u64;
-        let bytes: u64 = run.iter().map(|fact| fact.2).sum();
-        counters.port_add(from, PortCounter::Forwarded, pkts);
-        counters.adapter_add(adapter, AdapterCounter::TxPkts, pkts);
-        counters.adapter_add(adapter, AdapterCounter::TxBytes, bytes);
-        bytes_all += bytes;
+    for run in notes.chunk_by(|a, b| a.from == b.from) {
+        for note in run {
+            let bytes = u64::from(note.bytes);
+            counters.adapter_traffic(note.adapter, Traffic::ToGuest, 1, bytes);
+            bytes_all += bytes;
+        }
+        counters.port_add(run[0].from, PortCounter::Forwarded, run.len() as u64);
     }
-    counters.port_add(port, PortCounter::TxPkts, facts.len() as u64);
+    counters.port_add(port, PortCounter::TxPkts, notes.len() as u64);
     counters.port_add(port, PortCounter::TxBytes, bytes_all);
 }

@@ -16,6 +16,7 @@ mod answer;
 mod bridge;
 mod classify;
 mod egress;
+mod express;
 mod fragment;
 mod guard;
 mod layers;
@@ -104,6 +105,41 @@ impl<I: Io> Path<I> {
         if !self.view.is_forwarding {
             return self.drop_all(burst, DropReason::Stopped);
         }
+        let lane = &mut self.work.lane;
+        let plain =
+            express::routed(record, &self.view, &self.tables, &self.counters, burst, lane);
+        if plain == express::first(burst.len()) {
+            for (slot, frame) in burst.drain(..).enumerate() {
+                self.pass(port, slot, frame);
+            }
+        } else if plain == 0 {
+            self.stages(port, burst, now_ns);
+        } else {
+            self.mixed(port, plain, burst, now_ns);
+        }
+    }
+
+    /// Plain frames by the lane, the others by the stages, all in order.
+    fn mixed(&mut self, port: PortId, plain: u32, burst: &mut Burst<I::Frame>, now_ns: u64) {
+        let mut others = Burst::new();
+        for (slot, frame) in burst.drain(..).enumerate() {
+            if plain >> slot & 1 == 0 {
+                others.push(frame);
+                continue;
+            }
+            if !others.is_empty() {
+                self.stages(port, &mut others, now_ns);
+            }
+            self.pass(port, slot, frame);
+        }
+        self.stages(port, &mut others, now_ns);
+    }
+
+    /// Every stage.
+    fn stages(&mut self, port: PortId, burst: &mut Burst<I::Frame>, now_ns: u64) {
+        let Some(record) = self.view.port(port) else {
+            return self.drop_all(burst, DropReason::PortClosed);
+        };
         let work = &mut self.work;
         classify::classify(record, &self.view, burst, work);
         route::look_up(&self.tables, burst, work);

@@ -12,6 +12,8 @@ pub(super) const LINK_LOCAL_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 pub struct View {
     ports: Box<[Option<Arc<PortRecord>>]>,
     networks: Box<[Option<Arc<NetworkRecord>>]>,
+    /// A bit for each port that is an uplink.
+    uplinks: [u64; PortId::LIMIT / 64],
     /// Source of ICMP errors: the uplink's address.
     pub icmp_source: Ipv4Addr,
     /// `start` and `stop`.
@@ -23,6 +25,7 @@ impl Default for View {
         Self {
             ports: (0..PortId::LIMIT).map(|_| None).collect(),
             networks: (0..NetworkId::LIMIT).map(|_| None).collect(),
+            uplinks: [0; PortId::LIMIT / 64],
             icmp_source: LINK_LOCAL_GATEWAY,
             is_forwarding: true,
         }
@@ -34,6 +37,12 @@ impl View {
     #[inline]
     pub fn port(&self, port: PortId) -> Option<&PortRecord> {
         self.ports.get(port.index())?.as_deref()
+    }
+
+    /// Whether a port is an uplink.
+    #[inline]
+    pub(super) fn is_uplink(&self, port: PortId) -> bool {
+        self.uplinks.get(port.index() / 64).is_some_and(|bits| bits >> (port.index() % 64) & 1 != 0)
     }
 
     /// A network's record.
@@ -55,10 +64,13 @@ impl View {
         port: PortId,
         record: Option<Arc<PortRecord>>,
     ) -> Option<Arc<PortRecord>> {
-        match self.ports.get_mut(port.index()) {
-            Some(slot) => std::mem::replace(slot, record),
-            None => record,
+        let Some(slot) = self.ports.get_mut(port.index()) else { return record };
+        if let Some(bits) = self.uplinks.get_mut(port.index() / 64) {
+            let bit = 1 << (port.index() % 64);
+            let is_uplink = record.as_ref().is_some_and(|record| record.attachment.is_uplink());
+            *bits = if is_uplink { *bits | bit } else { *bits & !bit };
         }
+        std::mem::replace(slot, record)
     }
 
     /// The same for a network.

@@ -1,7 +1,8 @@
 //! What the stages leave for each other: one verdict per frame of the burst, and what they read.
 
 use super::View;
-use crate::counters::{AdapterCounter, Counters, DropReason};
+use super::express::Lane;
+use crate::counters::{Counters, DropReason, Traffic};
 use crate::frame::{BURST_PKTS, Frame};
 use crate::ids::{AdapterId, AdjacencyId, NetworkId, PortId};
 use crate::table::{Adjacency, AdjacencyKind};
@@ -55,6 +56,8 @@ pub(super) struct Work {
     pub(super) adjacency: [Adjacency; BURST_PKTS],
     /// Reports of learning and of address conflicts that `act` passes on.
     pub(super) notices: [Notice; BURST_PKTS],
+    /// The express lane's own.
+    pub(super) lane: Lane,
 }
 
 /// Something that control should hear of, beside the frame's verdict.
@@ -77,6 +80,7 @@ impl Default for Work {
             from: [NOWHERE; BURST_PKTS],
             adjacency: [NOWHERE; BURST_PKTS],
             notices: [Notice::None; BURST_PKTS],
+            lane: Lane::default(),
         }
     }
 }
@@ -117,8 +121,7 @@ pub(super) fn adapter_of(view: &View, port: PortId) -> AdapterId {
 /// Counts a guest's frames as received.
 #[inline]
 pub(super) fn count_from_guest(counters: &Counters, adapter: AdapterId, pkts: u64, bytes: u64) {
-    counters.adapter_add(adapter, AdapterCounter::RxPkts, pkts);
-    counters.adapter_add(adapter, AdapterCounter::RxBytes, bytes);
+    counters.adapter_traffic(adapter, Traffic::FromGuest, pkts, bytes);
 }
 
 /// Drops a frame, counted at where it came from.

@@ -175,6 +175,18 @@ pub fn decrement_ttl(packet: &mut [u8]) {
     }
 }
 
+/// The same of a packet whose TTL is not 0, at the head of a frame: TTL, protocol and checksum in one word.
+#[inline]
+pub fn count_down(frame: &mut [u8; 26]) {
+    let Some(word) = frame.last_chunk_mut::<4>() else { return };
+    let old = u32::from_le_bytes(*word);
+    // In this byte order a TTL less by 1 is a word less by 1, and so a checksum more by 1, with the
+    // carry to the other end; 0xffff, which RFC 1624 never gives, is 0.
+    let sum = (old >> 16) + 1;
+    let sum = if sum >= 0xffff { sum - 0xffff } else { sum };
+    *word = ((old & 0xffff).wrapping_sub(1) | sum << 16).to_le_bytes();
+}
+
 /// Sets the TTL and updates the checksum.
 #[inline]
 pub(super) fn set_ttl(header: &mut [u8; HEADER_BYTES], ttl: u8) {

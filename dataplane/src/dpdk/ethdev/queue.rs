@@ -1,7 +1,9 @@
 //! Queue handles: one per queue of an attached device, moved to the worker that polls it.
 
 use super::super::mbuf::Mbuf;
+use crate::counters::DropReason;
 use crate::frame::Burst;
+use crate::io::Unsent;
 use dpdk_sys::rte_mbuf;
 
 /// One receive queue (*one poller*).
@@ -49,31 +51,28 @@ impl EthTx {
         self.queue
     }
 
-    /// Whether the driver sends such a frame.
     #[inline]
-    pub(crate) fn takes(&self, frame: &Mbuf) -> bool {
-        self.takes_chains || frame.segments() == 1
-    }
-
-    #[inline]
-    pub(crate) fn tx(&mut self, burst: &mut Burst<Mbuf>) {
-        // The caller has sorted out what the driver doesn't take; nothing of it may get there anyway.
-        let refused = burst.iter().position(|frame| !self.takes(frame));
-        let sendable = refused.unwrap_or(burst.len());
-        let count = u16::try_from(sendable).unwrap_or(u16::MAX);
+    pub(crate) fn tx(&mut self, burst: &mut Burst<Mbuf>) -> Unsent {
+        let refused =
+            if self.takes_chains { None } else { burst.iter().position(|it| it.segments() != 1) };
+        let count = u16::try_from(refused.unwrap_or(burst.len())).unwrap_or(u16::MAX);
         // SAFETY: *one poller*, as in `rx`. The driver takes the first `sent` mbufs over; they are
         // forgotten by moving the rest to the front and shortening the burst.
         unsafe {
             let from = burst.as_mut_ptr();
-            let sent = usize::from(dpdk_sys::gw_eth_tx_burst(
+            let sent = dpdk_sys::gw_eth_tx_burst(
                 self.port,
                 self.queue,
                 from.cast::<*mut rte_mbuf>(),
                 count,
-            ));
-            let rest = burst.len() - sent;
-            std::ptr::copy(from.add(sent), from, rest);
+            );
+            let rest = burst.len() - usize::from(sent);
+            std::ptr::copy(from.add(sent.into()), from, rest);
             burst.set_len(rest);
+            match refused {
+                Some(_) if sent == count => Unsent::First(DropReason::TxChained),
+                _ => Unsent::Full,
+            }
         }
     }
 }

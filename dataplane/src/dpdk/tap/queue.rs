@@ -232,12 +232,6 @@ impl TapTx {
         Self { link: link.clone(), queue: writer % link.queues.len().max(1), writer }
     }
 
-    /// Whether its list of pieces is long enough.
-    #[inline]
-    pub(crate) fn takes(&self, frame: &Mbuf) -> bool {
-        usize::from(frame.segments()) <= PIECES_MAX
-    }
-
     /// Linux finishes all of it, or never has to where the packet stays in the container.
     #[inline]
     pub(crate) fn finishes(&self, offload: Offload) -> bool {
@@ -254,6 +248,10 @@ impl TapTx {
         let (mut done, mut bytes, mut faulty) = (0, 0, 0);
         let mut unsent = Unsent::Full;
         for frame in burst.iter_mut() {
+            if usize::from(frame.segments()) > PIECES_MAX {
+                unsent = Unsent::First(DropReason::TxChained);
+                break;
+            }
             match write_frame(descriptor, frame) {
                 Ok(()) => bytes += frame.len() as u64,
                 Err(libc::EAGAIN | libc::ENOMEM | libc::ENOBUFS) => break,
@@ -300,7 +298,7 @@ fn write_frame(descriptor: i32, frame: &mut Mbuf) -> Result<(), i32> {
     pieces.push(piece(header.as_mut_ptr(), HEADER_BYTES));
     for bytes in frame.pieces() {
         if pieces.try_push(piece(bytes.as_ptr().cast_mut(), bytes.len())).is_err() {
-            // The caller has sorted out what has more.
+            // `tx` has sorted out what has more.
             return Err(libc::EMSGSIZE);
         }
     }
