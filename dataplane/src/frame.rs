@@ -4,6 +4,7 @@
 //! vector ([`memory`]) in the tests that run without DPDK.
 
 use crate::ids::{AdapterId, PortId};
+use crate::wire::ethernet::MacAddr;
 use crate::wire::offload::Offload;
 use arrayvec::ArrayVec;
 
@@ -77,10 +78,153 @@ pub trait Frame: Sized + Send {
             && self.ip_checksum() != ChecksumState::Bad;
         if is_plain { self.head().first_chunk() } else { None }
     }
+    /// As [`read_each_head`], which says what it does.
+    #[inline]
+    fn read_heads(burst: &Burst<Self>, pattern: &Pattern, into: &mut Heads) -> Slots {
+        read_each_head(burst, pattern, into)
+    }
+    /// Writes what changes at the heads of routed packets, which are plain frames.
+    #[inline]
+    fn rewrite_heads(burst: &mut Burst<Self>, changes: &Changes) {
+        for (slot, frame) in burst.iter_mut().enumerate() {
+            if let Some(head) = frame.head_mut().first_chunk_mut() {
+                changes.write(slot, head);
+            }
+        }
+    }
     /// What its sender left to do, checked against its bytes. A copy has the same.
     fn offload(&self) -> Offload;
     /// Sets what is left to do.
     fn set_offload(&mut self, offload: Offload);
+}
+
+/// The heads of a burst, a column for each word, as the words lie in the frames (so in no host order).
+pub struct Heads {
+    /// First eight bytes of each IPv4 header: version to fragment offset.
+    pub start: [u64; BURST_PKTS],
+    /// The next four: TTL, protocol, checksum.
+    pub middle: [u32; BURST_PKTS],
+    /// The last eight: source, destination.
+    pub ends: [u64; BURST_PKTS],
+    /// Bytes of each frame.
+    pub bytes: [u32; BURST_PKTS],
+}
+
+impl Default for Heads {
+    fn default() -> Self {
+        let (words, halves) = ([0; BURST_PKTS], [0; BURST_PKTS]);
+        Self { start: words, middle: halves, ends: words, bytes: halves }
+    }
+}
+
+/// What changes at the heads of routed packets, a column for each word.
+pub struct Changes {
+    /// Destination MAC in the low 48 bits, as it lies in the frame.
+    pub destination: [u64; BURST_PKTS],
+    /// Source MAC likewise, EtherType above.
+    pub source: [u64; BURST_PKTS],
+    /// The IPv4 header's third word: TTL, protocol, checksum.
+    pub middle: [u32; BURST_PKTS],
+}
+
+impl Default for Changes {
+    fn default() -> Self {
+        let words = [0; BURST_PKTS];
+        Self { destination: words, source: words, middle: [0; BURST_PKTS] }
+    }
+}
+
+impl Changes {
+    /// Writes those of a slot to a frame's head.
+    #[inline]
+    pub fn write(&self, slot: usize, head: &mut [u8; 26]) {
+        // The second store overlaps the first by the two bytes that it has too many.
+        head[..8].copy_from_slice(&self.destination[slot].to_le_bytes());
+        head[6..14].copy_from_slice(&self.source[slot].to_le_bytes());
+        head[22..].copy_from_slice(&self.middle[slot].to_le_bytes());
+    }
+}
+
+/// Slots of a burst, one bit each.
+pub type Slots = u32;
+
+/// The first so many slots.
+#[inline]
+pub fn first_slots(count: usize) -> Slots {
+    match u32::try_from(count).ok().and_then(|count| 1u32.checked_shl(count)) {
+        Some(bit) => bit - 1,
+        None => Slots::MAX,
+    }
+}
+
+/// The Ethernet header that plain frames of a port have, as two words of which some bits count.
+#[derive(Clone, Copy, Debug)]
+pub struct Pattern {
+    want: [u64; 2],
+    mask: [u64; 2],
+    /// The source is anybody's, but not nobody's.
+    is_open: bool,
+}
+
+impl Pattern {
+    /// IPv4 to a MAC, from one, or from any that a station can have.
+    pub fn ipv4(to: MacAddr, from: Option<MacAddr>) -> Self {
+        let [a, b, c, d, e, f] = to.0;
+        let [g, h, i, j, k, l] = from.unwrap_or(MacAddr::ZERO).0;
+        // Of a source that is open, the group bit.
+        let [m, n, o, p, q, r] = from.map_or([1, 0, 0, 0, 0, 0], |_| [0xff; 6]);
+        let ff = 0xff;
+        Self {
+            want: [[a, b, c, d, e, f, g, h], [i, j, k, l, 8, 0, 0, 0]].map(u64::from_le_bytes),
+            mask: [[ff, ff, ff, ff, ff, ff, m, n], [o, p, q, r, ff, ff, 0, 0]]
+                .map(u64::from_le_bytes),
+            is_open: from.is_none(),
+        }
+    }
+
+    /// The first 16 bytes of such a frame, and which bits of them count.
+    pub(crate) fn words(&self) -> ([u64; 2], [u64; 2]) {
+        (self.want, self.mask)
+    }
+
+    /// Whether the source may be anybody's: then one of 0 is none.
+    pub(crate) fn is_open(&self) -> bool {
+        self.is_open
+    }
+
+    /// Whether a frame that begins with these bytes is such a one.
+    #[inline]
+    pub fn fits(&self, head: &[u8; PLAIN_BYTES]) -> bool {
+        let (a, b) = (word(head, 0), word(head, 8));
+        let differs = (a ^ self.want[0]) & self.mask[0] | (b ^ self.want[1]) & self.mask[1];
+        let is_anonymous = self.is_open && a >> 48 == 0 && b & 0xffff_ffff == 0;
+        differs == 0 && !is_anonymous
+    }
+}
+
+/// Eight bytes of a head; `at` is a constant within it.
+#[inline]
+fn word(head: &[u8; PLAIN_BYTES], at: usize) -> u64 {
+    head.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+/// Reads the heads of the plain frames of a burst that fit the pattern, frame by frame; answers which
+/// those are. The lengths are read of all.
+#[inline]
+pub fn read_each_head<F: Frame>(burst: &Burst<F>, pattern: &Pattern, into: &mut Heads) -> Slots {
+    let mut slots = 0;
+    for (slot, frame) in burst.iter().enumerate() {
+        into.bytes[slot] = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+        if let Some(head) = frame.plain_head()
+            && pattern.fits(head)
+        {
+            slots |= 1 << slot;
+            into.start[slot] = word(head, 14);
+            into.middle[slot] = (word(head, 22) & 0xffff_ffff) as u32;
+            into.ends[slot] = word(head, 26);
+        }
+    }
+    slots
 }
 
 /// Where a worker's (or control's) new frames come from. Neither call waits.

@@ -12,6 +12,7 @@ pub mod io;
 pub mod pipeline;
 pub mod punt;
 pub mod record;
+mod simd;
 pub mod table;
 pub mod wire;
 pub mod worker;

@@ -5,7 +5,8 @@
 
 use super::mempool::Pool;
 use crate::frame::{
-    ChecksumState, Frame, FramePool, HEADROOM_BYTES, Ingress, PLAIN_BYTES,
+    Burst, Changes, ChecksumState, Frame, FramePool, HEADROOM_BYTES, Heads, Ingress, PLAIN_BYTES,
+    Pattern, Slots,
 };
 use crate::ids::{AdapterId, PortId};
 use crate::wire::offload::{self, Headers, Offload};
@@ -15,14 +16,20 @@ use std::mem::{align_of, offset_of, size_of};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+mod heads;
+
 const _: () = assert!(HEADROOM_BYTES == dpdk_sys::RTE_PKTMBUF_HEADROOM as usize);
 
 /// An owned frame. Dropping it gives all of its segments back to their pool.
 ///
 /// Invariant (*owned*): the pointer is the head of a chain that nobody else reaches, every segment's
-/// `data_off + data_len <= buf_len`, and the head's `pkt_len` and `nb_segs` describe the chain.
+/// `data_off + data_len <= buf_len`, and the head's `pkt_len` and `nb_segs` describe the chain. No pool has
+/// buffers of less than [`BUFFER_BYTES_MIN`].
 #[repr(transparent)]
 pub struct Mbuf(NonNull<rte_mbuf>);
+
+/// Bytes of an mbuf's buffer, headroom included, at least.
+pub(super) const BUFFER_BYTES_MIN: usize = 2048;
 
 // SAFETY: *owned*; an mbuf is bound to no thread, and pools take frees from any.
 unsafe impl Send for Mbuf {}
@@ -75,6 +82,10 @@ fn check_layout() -> Result<(), String> {
         ("data_len", c.data_len, offset_of!(rte_mbuf, data_len)),
         ("buf_len", c.buf_len, offset_of!(rte_mbuf, buf_len)),
         ("pool", c.pool, offset_of!(rte_mbuf, pool)),
+        // One after another, as they are read together.
+        ("refcnt", c.refcnt, c.data_off + 2),
+        ("nb_segs", c.nb_segs, c.data_off + 4),
+        ("ol_flags", c.ol_flags, c.data_off + 8),
         ("next", c.next, offset_of!(rte_mbuf, next)),
         ("tx_offload", c.tx_offload, offset_of!(rte_mbuf, __bindgen_anon_3)),
         // Bits of it, as C sets them.
@@ -427,6 +438,16 @@ impl Frame for Mbuf {
             dpdk_sys::GW_RX_IP_CKSUM_BAD => ChecksumState::Bad,
             _ => ChecksumState::Unknown,
         }
+    }
+
+    #[inline]
+    fn read_heads(burst: &Burst<Self>, pattern: &Pattern, into: &mut Heads) -> Slots {
+        heads::read(burst, pattern, into)
+    }
+
+    #[inline]
+    fn rewrite_heads(burst: &mut Burst<Self>, changes: &Changes) {
+        heads::rewrite(burst, changes);
     }
 
     #[inline]

@@ -1,7 +1,7 @@
 //! The pool that every frame comes from and goes back to.
 
 use super::eal::{Eal, log};
-use super::mbuf::Mbuf;
+use super::mbuf::{BUFFER_BYTES_MIN, Mbuf};
 use crate::frame::{Burst, Frame, FramePool, HEADROOM_BYTES, Ingress};
 use crate::ids::{AdapterId, PortId};
 use dpdk_sys::{rte_mbuf, rte_mempool};
@@ -103,6 +103,9 @@ impl Pool {
         let name = CString::new(spec.name.as_str())
             .map_err(|_| refused("a name holds no zero byte".to_owned()))?;
         let room = u32::from(spec.segment_bytes) + dpdk_sys::RTE_PKTMBUF_HEADROOM;
+        if (room as usize) < BUFFER_BYTES_MIN {
+            return Err(refused(format!("a buffer has at least {BUFFER_BYTES_MIN} bytes")));
+        }
         let room = u16::try_from(room)
             .map_err(|_| refused(format!("a segment holds at most {} bytes", u16::MAX - 128)))?;
         // A third of the pool in one thread's cache would be too much; the library wants n / 1.5.

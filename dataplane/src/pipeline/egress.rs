@@ -107,6 +107,41 @@ impl<I: Io> Egress<I> {
             flush(counters, port, out);
         }
     }
+
+    /// The same for a burst; it is sent at once where it would fill the buffer. Leaves it empty.
+    #[inline]
+    pub(super) fn push_all(
+        &mut self,
+        counters: &Counters,
+        port: PortId,
+        burst: &mut Burst<I::Frame>,
+        note: impl Fn(usize) -> Note,
+    ) {
+        let count = burst.len();
+        if let Some(Some(out)) = self.ports.get_mut(port.index())
+            && let TxRoute::Own(queue) = &mut out.route
+            && out.buffer.is_empty()
+            && burst.is_full()
+        {
+            let unsent = queue.tx(burst);
+            let sent = count - burst.len();
+            count_sent(counters, port, (0..sent).map(&note));
+            if burst.is_empty() {
+                return;
+            }
+            out.notes.extend((sent..count).map(note));
+            std::mem::swap(&mut out.buffer, burst);
+            settle(counters, port, out, unsent);
+            if !out.buffer.is_empty() && !out.is_waiting {
+                out.is_waiting = true;
+                self.waiting.push(port);
+            }
+            return;
+        }
+        for (slot, frame) in burst.drain(..).enumerate() {
+            self.push(counters, port, frame, note(slot));
+        }
+    }
 }
 
 impl<I: Io> Path<I> {
@@ -181,31 +216,11 @@ fn flush<I: Io>(counters: &Counters, port: PortId, out: &mut TxPort<I>) {
     }
     match &mut out.route {
         TxRoute::Own(queue) => {
-            let notes = &mut out.notes;
-            let mut done = 0;
-            let reason = loop {
-                let unsent = queue.tx(&mut out.buffer);
-                let sent = notes.len() - out.buffer.len();
-                count_sent(counters, port, &notes[done..sent]);
-                done = sent;
-                match unsent {
-                    Unsent::Full => break DropReason::TxFull,
-                    Unsent::NotConnected => break DropReason::NotConnected,
-                    Unsent::Later => {
-                        notes.drain(..done);
-                        return;
-                    }
-                    // Each turn takes at least one out of the buffer.
-                    Unsent::First(reason) => match out.buffer.pop_at(0) {
-                        Some(frame) => drop_frame(counters, frame, reason),
-                        None => break reason,
-                    },
-                }
-                done += 1;
-            };
-            for frame in out.buffer.drain(..) {
-                drop_frame(counters, frame, reason);
-            }
+            let before = out.buffer.len();
+            let unsent = queue.tx(&mut out.buffer);
+            let sent = before - out.buffer.len();
+            count_sent(counters, port, out.notes.drain(..sent));
+            settle(counters, port, out, unsent);
         }
         TxRoute::Handoff(ring) => {
             for (frame, note) in out.buffer.drain(..).zip(&out.notes) {
@@ -213,22 +228,58 @@ fn flush<I: Io>(counters: &Counters, port: PortId, out: &mut TxPort<I>) {
                     drop_frame(counters, back.frame, DropReason::HandoffFull);
                 }
             }
+            out.notes.clear();
         }
+    }
+}
+
+/// Deals with what a queue left in the buffer, for the reason that it gave.
+fn settle<I: Io>(counters: &Counters, port: PortId, out: &mut TxPort<I>, unsent: Unsent) {
+    let mut unsent = unsent;
+    let reason = loop {
+        if out.buffer.is_empty() {
+            return;
+        }
+        match unsent {
+            Unsent::Full => break DropReason::TxFull,
+            Unsent::NotConnected => break DropReason::NotConnected,
+            Unsent::Later => return,
+            // Each turn takes at least one out of the buffer.
+            Unsent::First(reason) => {
+                if let Some(frame) = out.buffer.pop_at(0) {
+                    drop_frame(counters, frame, reason);
+                }
+                out.notes.pop_at(0);
+            }
+        }
+        let TxRoute::Own(queue) = &mut out.route else { return };
+        let before = out.buffer.len();
+        unsent = queue.tx(&mut out.buffer);
+        let sent = before - out.buffer.len();
+        count_sent(counters, port, out.notes.drain(..sent));
+    };
+    for frame in out.buffer.drain(..) {
+        drop_frame(counters, frame, reason);
     }
     out.notes.clear();
 }
 
-/// Counts per run of equal ingress: in most bursts there is one.
-fn count_sent(counters: &Counters, port: PortId, notes: &[Note]) {
-    let mut bytes_all = 0;
-    for run in notes.chunk_by(|a, b| a.from == b.from) {
-        for note in run {
-            let bytes = u64::from(note.bytes);
-            counters.adapter_traffic(note.adapter, Traffic::ToGuest, 1, bytes);
-            bytes_all += bytes;
+/// Counts frames as sent, what they came in by for each run of the same: in most bursts there is one.
+#[inline]
+fn count_sent(counters: &Counters, port: PortId, notes: impl Iterator<Item = Note>) {
+    let (mut pkts, mut bytes) = (0, 0);
+    let (mut from, mut run) = (PortId::NONE, 0);
+    for note in notes {
+        counters.adapter_traffic(note.adapter, Traffic::ToGuest, 1, note.bytes.into());
+        bytes += u64::from(note.bytes);
+        pkts += 1;
+        if note.from != from {
+            counters.port_add(from, PortCounter::Forwarded, run);
+            (from, run) = (note.from, 0);
         }
-        counters.port_add(run[0].from, PortCounter::Forwarded, run.len() as u64);
+        run += 1;
     }
-    counters.port_add(port, PortCounter::TxPkts, notes.len() as u64);
-    counters.port_add(port, PortCounter::TxBytes, bytes_all);
+    counters.port_add(from, PortCounter::Forwarded, run);
+    counters.port_add(port, PortCounter::TxPkts, pkts);
+    counters.port_add(port, PortCounter::TxBytes, bytes);
 }

@@ -42,6 +42,7 @@ use crate::punt::{Inject, Punt};
 use crate::record::{Attachment, PortRecord};
 use crate::table::{AdjacencyTable, Ipv4Fib, MacTable};
 use crossbeam::queue::ArrayQueue;
+use express::Plain;
 use std::sync::Arc;
 use work::Work;
 
@@ -97,6 +98,7 @@ impl<I: Io> Path<I> {
     }
 
     /// Takes a burst that `port` received through all stages; `now_ns` is monotonic. Leaves it empty.
+    #[inline]
     pub fn run(&mut self, port: PortId, burst: &mut Burst<I::Frame>, now_ns: u64) {
         self.arrive(port, burst);
         let Some(record) = self.view.port(port) else {
@@ -108,11 +110,9 @@ impl<I: Io> Path<I> {
         let lane = &mut self.work.lane;
         let plain =
             express::routed(record, &self.view, &self.tables, &self.counters, burst, lane);
-        if plain == express::first(burst.len()) {
-            for (slot, frame) in burst.drain(..).enumerate() {
-                self.pass(port, slot, frame);
-            }
-        } else if plain == 0 {
+        if plain.is_all(burst.len()) {
+            self.pass_all(port, plain, burst);
+        } else if plain.slots == 0 {
             self.stages(port, burst, now_ns);
         } else {
             self.mixed(port, plain, burst, now_ns);
@@ -120,17 +120,17 @@ impl<I: Io> Path<I> {
     }
 
     /// Plain frames by the lane, the others by the stages, all in order.
-    fn mixed(&mut self, port: PortId, plain: u32, burst: &mut Burst<I::Frame>, now_ns: u64) {
+    fn mixed(&mut self, port: PortId, plain: Plain, burst: &mut Burst<I::Frame>, now_ns: u64) {
         let mut others = Burst::new();
         for (slot, frame) in burst.drain(..).enumerate() {
-            if plain >> slot & 1 == 0 {
+            if plain.slots >> slot & 1 == 0 {
                 others.push(frame);
                 continue;
             }
             if !others.is_empty() {
                 self.stages(port, &mut others, now_ns);
             }
-            self.pass(port, slot, frame);
+            self.pass(port, plain, slot, frame);
         }
         self.stages(port, &mut others, now_ns);
     }

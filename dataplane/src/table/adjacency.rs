@@ -9,9 +9,11 @@
 //! FIB in place of the old one.
 
 use super::TableFull;
-use super::prefetch::prefetch;
+use crate::simd::prefetch;
+use crate::simd::ways::{self, Question};
 use super::reclaim::{Limbo, Qsbr};
 use super::sync::{AtomicU64, Ordering, Rows};
+use crate::frame::{BURST_PKTS, Slots};
 use crate::ids::{AdapterId, AdjacencyId, PortId};
 use crate::wire::ethernet::MacAddr;
 use std::sync::Arc;
@@ -128,14 +130,55 @@ impl Way {
         let limits = self.0[LIMITS];
         limits & 0xffff == 0 && packet_bytes as u64 <= limits >> 16 & 0xffff
     }
+}
 
-    /// Writes both MACs, and the EtherType of IPv4 behind them.
+/// Rows of a burst: neighbors, egresses and limits, a column each.
+#[derive(Clone)]
+pub struct Ways([[u64; BURST_PKTS]; 3]);
+
+impl Default for Ways {
+    fn default() -> Self {
+        Self([[0; BURST_PKTS]; 3])
+    }
+}
+
+impl Ways {
+    /// One of them, without its next hop.
     #[inline]
-    pub fn rewrite_ipv4(&self, header: &mut [u8; 14]) {
-        // The second store overlaps the first by the two bytes that it has too many.
-        let (destination, source) = (self.0[NEIGHBOR], self.0[EGRESS] & MAC_MASK | 0x0008 << 48);
-        header[..8].copy_from_slice(&destination.to_le_bytes());
-        header[6..].copy_from_slice(&source.to_le_bytes());
+    pub fn way(&self, slot: usize) -> Way {
+        let [neighbors, egresses, limits] = &self.0;
+        Way([neighbors[slot], egresses[slot], limits[slot], 0])
+    }
+
+    /// Those that packets are sent by with both MACs rewritten, that take an untagged packet of so many bytes,
+    /// and that do not lead back to `but`.
+    #[inline]
+    pub fn forwarding(&self, bytes: &[u32; BURST_PKTS], but: PortId) -> Slots {
+        let kind = AdjacencyKind::Forward as u8;
+        ways::forwarding(&self.0, Question { kind, not: !but.0 }, bytes)
+    }
+
+    /// Those that lead out by a port.
+    #[inline]
+    pub fn by_port(&self, port: PortId) -> Slots {
+        ways::by(&self.0, !port.0)
+    }
+
+    /// Egress port and adapter of one of them.
+    #[inline]
+    pub fn out(&self, slot: usize) -> (PortId, AdapterId) {
+        let way = self.way(slot);
+        (way.port(), way.adapter())
+    }
+
+    /// Both MACs of each, with the EtherType of IPv4, as they go to the heads of packets.
+    #[inline]
+    pub fn macs(&self, destination: &mut [u64; BURST_PKTS], source: &mut [u64; BURST_PKTS]) {
+        let [neighbors, egresses, _] = &self.0;
+        *destination = *neighbors;
+        for (source, egress) in source.iter_mut().zip(egresses) {
+            *source = egress & MAC_MASK | 0x0008 << 48;
+        }
     }
 }
 
@@ -171,6 +214,18 @@ impl AdjacencyTable {
             Some(row) => row.each_ref().map(|word| word.load(Ordering::Relaxed)),
             None => [0; WORDS],
         })
+    }
+
+    /// The first words of many rows, as [`Ways`] takes them apart.
+    #[inline]
+    pub fn ways(&self, numbers: &[u32; BURST_PKTS], into: &mut Ways) {
+        #[cfg(not(loom))]
+        ways::read(self.rows.all(), numbers, &mut into.0);
+        #[cfg(loom)]
+        for (slot, number) in numbers.iter().enumerate() {
+            let Way(words) = self.way(AdjacencyId(*number));
+            into.0.iter_mut().zip(words).for_each(|(column, word)| column[slot] = word);
+        }
     }
 
     /// Begins to load a row into the cache.

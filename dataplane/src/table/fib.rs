@@ -18,6 +18,9 @@ pub use writer::{FibError, FibWriter};
 
 use super::sync::{AtomicU32, Ordering, fence, zeroed_u32};
 use crate::ids::AdjacencyId;
+use crate::simd::cells;
+#[cfg(not(loom))]
+use crate::simd::cells::Levels;
 use cell::Cell;
 
 /// The IPv4 FIB: 64 MB of first-level cells, groups of 1 kB.
@@ -35,8 +38,8 @@ pub struct Fib<const FIRST: u32, const SECOND: u32> {
     default: AtomicU32,
 }
 
-/// Addresses that [`Fib::lookup_bulk`] has in flight together.
-const BULK: usize = 64;
+/// Addresses that are looked up together.
+const KEYS: usize = cells::KEYS;
 
 impl<const FIRST: u32, const SECOND: u32> Fib<FIRST, SECOND> {
     fn new(groups: usize) -> Self {
@@ -68,29 +71,35 @@ impl<const FIRST: u32, const SECOND: u32> Fib<FIRST, SECOND> {
     /// about as much memory latency as one packet.
     #[inline]
     pub fn lookup_bulk(&self, addrs: &[u32], out: &mut [AdjacencyId]) {
-        for (addrs, out) in addrs.chunks(BULK).zip(out.chunks_mut(BULK)) {
-            self.lookup_some(addrs, out);
+        for (addrs, out) in addrs.chunks(KEYS).zip(out.chunks_mut(KEYS)) {
+            let mut keys = [0; KEYS];
+            let mut found = [0; KEYS];
+            let count = addrs.len().min(out.len());
+            keys[..count].copy_from_slice(&addrs[..count]);
+            self.lookup_burst(&keys, &mut found);
+            for (out, found) in out.iter_mut().zip(found) {
+                *out = AdjacencyId(found);
+            }
         }
     }
 
-    /// Relaxed loads, each level followed by one acquire fence: what an acquire load each would give.
-    fn lookup_some(&self, addrs: &[u32], out: &mut [AdjacencyId]) {
-        for (addr, out) in addrs.iter().zip(&mut *out) {
-            *out = AdjacencyId(self.first[Self::first_index(*addr)].load(Ordering::Relaxed));
-        }
-        fence(Ordering::Acquire);
-        for (addr, out) in addrs.iter().zip(&mut *out) {
-            let cell = Cell(out.0);
-            if cell.is_group() {
-                let index = Self::second_index(cell, *addr);
-                out.0 = self.second[index].load(Ordering::Relaxed);
+    /// The same for the addresses of a burst; the answers are numbers of adjacencies.
+    #[inline]
+    pub fn lookup_burst(&self, addrs: &[u32; KEYS], out: &mut [u32; KEYS]) {
+        #[cfg(not(loom))]
+        if FIRST + SECOND == 32 {
+            let levels = Levels { first: &self.first, second: &self.second, low_bits: SECOND };
+            cells::read(levels, addrs, out);
+            fence(Ordering::Acquire);
+            let default = self.default.load(Ordering::Acquire);
+            for out in out {
+                let id = Cell(*out).id();
+                *out = if id == 0 { default } else { id };
             }
+            return;
         }
-        fence(Ordering::Acquire);
-        let default = self.default.load(Ordering::Acquire);
-        for out in out {
-            let id = Cell(out.0).id();
-            out.0 = if id == 0 { default } else { id };
+        for (addr, out) in addrs.iter().zip(out) {
+            *out = self.lookup(*addr).0;
         }
     }
 

@@ -18,7 +18,7 @@ mod writer;
 
 pub use writer::{MacEntry, MacWriter};
 
-use super::prefetch::prefetch;
+use crate::simd::prefetch;
 use super::sync::{AtomicU32, AtomicU64, Ordering, Rows, zeroed_u32};
 use crate::ids::{AdjacencyId, NetworkId};
 use crate::wire::ethernet::MacAddr;

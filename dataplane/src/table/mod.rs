@@ -28,11 +28,10 @@
 mod adjacency;
 mod fib;
 mod mac;
-mod prefetch;
 pub mod reclaim;
 mod sync;
 
-pub use adjacency::{Adjacency, AdjacencyKind, AdjacencyTable, AdjacencyWriter, Way};
+pub use adjacency::{Adjacency, AdjacencyKind, AdjacencyTable, AdjacencyWriter, Way, Ways};
 pub use fib::{Fib, FibError, FibWriter, Ipv4Fib, Ipv4FibWriter, Rule};
 pub use mac::{MacEntry, MacHit, MacTable, MacWriter};
 pub use reclaim::{Grace, Limbo, Qsbr, Reader};

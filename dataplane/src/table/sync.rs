@@ -51,6 +51,14 @@ impl<const N: usize> Rows<N> {
         Self { words, base: 0, len }
     }
 
+    /// All rows.
+    #[cfg(not(loom))]
+    #[inline]
+    pub(super) fn all(&self) -> &[[AtomicU64; N]] {
+        let rows = self.words.get(self.base..).unwrap_or_default().as_chunks::<N>().0;
+        rows.get(..self.len).unwrap_or(rows)
+    }
+
     /// One row.
     #[inline]
     pub(super) fn get(&self, index: usize) -> Option<&[AtomicU64; N]> {

@@ -175,16 +175,14 @@ pub fn decrement_ttl(packet: &mut [u8]) {
     }
 }
 
-/// The same of a packet whose TTL is not 0, at the head of a frame: TTL, protocol and checksum in one word.
+/// The same of the third word of a header as it lies there (TTL, protocol, checksum), whose TTL is not 0.
 #[inline]
-pub fn count_down(frame: &mut [u8; 26]) {
-    let Some(word) = frame.last_chunk_mut::<4>() else { return };
-    let old = u32::from_le_bytes(*word);
+pub fn counted_down(word: u32) -> u32 {
     // In this byte order a TTL less by 1 is a word less by 1, and so a checksum more by 1, with the
     // carry to the other end; 0xffff, which RFC 1624 never gives, is 0.
-    let sum = (old >> 16) + 1;
+    let sum = (word >> 16) + 1;
     let sum = if sum >= 0xffff { sum - 0xffff } else { sum };
-    *word = ((old & 0xffff).wrapping_sub(1) | sum << 16).to_le_bytes();
+    word.wrapping_sub(1) & 0xffff | sum << 16
 }
 
 /// Sets the TTL and updates the checksum.

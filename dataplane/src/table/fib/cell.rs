@@ -1,5 +1,7 @@
 //! One cell of the FIB.
 
+use crate::simd::cells;
+
 /// Bit 31: the number is a group's, not an adjacency's. Bits 24 to 29: length of the prefix that
 /// filled the cell (0 in a group's). Bits 0 to 23: the number. A cell of 0: the default route.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -9,8 +11,8 @@ impl Cell {
     /// No prefix but the default route.
     pub(super) const EMPTY: Cell = Cell(0);
     /// One more than the highest number that fits.
-    pub(super) const IDS: u32 = 1 << 24;
-    const GROUP: u32 = 1 << 31;
+    pub(super) const IDS: u32 = cells::NUMBER + 1;
+    const GROUP: u32 = cells::GROUP;
 
     /// A prefix of `len` bits, with its adjacency.
     pub(super) fn rule(len: u8, id: u32) -> Self {

@@ -14,6 +14,9 @@ use crate::table::sync::AtomicU32;
 use std::ops::Range;
 use std::sync::Arc;
 
+/// What an index of 31 bits reaches, and more than a host has memory for.
+const GROUPS_MAX: usize = 1 << 22;
+
 /// Why a prefix was not added. The table is as it was.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum FibError {
@@ -46,11 +49,11 @@ pub struct FibWriter<const FIRST: u32, const SECOND: u32> {
 }
 
 impl<const FIRST: u32, const SECOND: u32> FibWriter<FIRST, SECOND> {
-    /// An empty FIB with room for `groups` groups (at most 2^24): blocks of `1 << FIRST` addresses
+    /// An empty FIB with room for `groups` groups (at most 2^22): blocks of `1 << FIRST` addresses
     /// apart that hold prefixes longer than `FIRST`.
     pub fn new(groups: usize, qsbr: Arc<Qsbr>) -> Self {
         Self {
-            fib: Arc::new(Fib::new(groups.min(Cell::IDS as usize))),
+            fib: Arc::new(Fib::new(groups.min(GROUPS_MAX))),
             qsbr,
             rules: Rules::new(FIRST + SECOND),
             long_rules: Vec::new(),

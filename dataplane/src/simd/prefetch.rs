@@ -1,9 +1,9 @@
-//! Asking the CPU for a cache line before it is read: the only `unsafe` of the tables.
-#![allow(unsafe_code)]
+//! Asking the CPU for a cache line before it is read.
+
 
 /// Begins to load the line that `place` lies in. A hint: it changes nothing but time.
 #[inline]
-pub(super) fn prefetch<T>(place: &T) {
+pub(crate) fn prefetch<T>(place: &T) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
