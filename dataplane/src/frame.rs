@@ -83,15 +83,6 @@ pub trait Frame: Sized + Send {
     fn read_heads(burst: &Burst<Self>, pattern: &Pattern, into: &mut Heads) -> Slots {
         read_each_head(burst, pattern, into)
     }
-    /// Writes what changes at the heads of routed packets, which are plain frames.
-    #[inline]
-    fn rewrite_heads(burst: &mut Burst<Self>, changes: &Changes) {
-        for (slot, frame) in burst.iter_mut().enumerate() {
-            if let Some(head) = frame.head_mut().first_chunk_mut() {
-                changes.write(slot, head);
-            }
-        }
-    }
     /// What its sender left to do, checked against its bytes. A copy has the same.
     fn offload(&self) -> Offload;
     /// Sets what is left to do.
@@ -117,32 +108,14 @@ impl Default for Heads {
     }
 }
 
-/// What changes at the heads of routed packets, a column for each word.
-pub struct Changes {
-    /// Destination MAC in the low 48 bits, as it lies in the frame.
-    pub destination: [u64; BURST_PKTS],
-    /// Source MAC likewise, EtherType above.
-    pub source: [u64; BURST_PKTS],
-    /// The IPv4 header's third word: TTL, protocol, checksum.
-    pub middle: [u32; BURST_PKTS],
-}
-
-impl Default for Changes {
-    fn default() -> Self {
-        let words = [0; BURST_PKTS];
-        Self { destination: words, source: words, middle: [0; BURST_PKTS] }
-    }
-}
-
-impl Changes {
-    /// Writes those of a slot to a frame's head.
-    #[inline]
-    pub fn write(&self, slot: usize, head: &mut [u8; 26]) {
-        // The second store overlaps the first by the two bytes that it has too many.
-        head[..8].copy_from_slice(&self.destination[slot].to_le_bytes());
-        head[6..14].copy_from_slice(&self.source[slot].to_le_bytes());
-        head[22..].copy_from_slice(&self.middle[slot].to_le_bytes());
-    }
+/// Writes what a router changes at a frame's head: its first 14 bytes, in two words of which the second begins
+/// at byte 6, and the third word of the IPv4 header.
+#[inline]
+pub fn write_head([ethernet, source]: [u64; 2], middle: u32, head: &mut [u8; 26]) {
+    // The second store overlaps the first by the two bytes that it has too many.
+    head[..8].copy_from_slice(&ethernet.to_le_bytes());
+    head[6..14].copy_from_slice(&source.to_le_bytes());
+    head[22..].copy_from_slice(&middle.to_le_bytes());
 }
 
 /// Slots of a burst, one bit each.

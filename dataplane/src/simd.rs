@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 pub(crate) mod cells;
 pub(crate) mod headers;
 mod prefetch;
-pub(crate) mod ways;
+pub(crate) mod rows;
 
 pub(crate) use prefetch::prefetch;
 

@@ -5,7 +5,7 @@
 
 use super::mempool::Pool;
 use crate::frame::{
-    Burst, Changes, ChecksumState, Frame, FramePool, HEADROOM_BYTES, Heads, Ingress, PLAIN_BYTES,
+    Burst, ChecksumState, Frame, FramePool, HEADROOM_BYTES, Heads, Ingress, PLAIN_BYTES,
     Pattern, Slots,
 };
 use crate::ids::{AdapterId, PortId};
@@ -443,11 +443,6 @@ impl Frame for Mbuf {
     #[inline]
     fn read_heads(burst: &Burst<Self>, pattern: &Pattern, into: &mut Heads) -> Slots {
         heads::read(burst, pattern, into)
-    }
-
-    #[inline]
-    fn rewrite_heads(burst: &mut Burst<Self>, changes: &Changes) {
-        heads::rewrite(burst, changes);
     }
 
     #[inline]

@@ -6,7 +6,7 @@
 use super::work::drop_frame;
 use super::{Path, segment};
 use crate::counters::{Counters, DropReason, PortCounter, Traffic};
-use crate::frame::{BURST_PKTS, Burst, Frame};
+use crate::frame::{BURST_PKTS, Burst, Frame, Ingress};
 use crate::ids::{AdapterId, PortId};
 use crate::io::{Io, TxQueue, Unsent};
 use crate::wire::offload::Offload;
@@ -108,7 +108,8 @@ impl<I: Io> Egress<I> {
         }
     }
 
-    /// The same for a burst; it is sent at once where it would fill the buffer. Leaves it empty.
+    /// The same for a burst, which is sent at once where it would fill the buffer. Leaves it empty; where
+    /// each frame came in is noted in those that stay.
     #[inline]
     pub(super) fn push_all(
         &mut self,
@@ -116,6 +117,7 @@ impl<I: Io> Egress<I> {
         port: PortId,
         burst: &mut Burst<I::Frame>,
         note: impl Fn(usize) -> Note,
+        ingress: impl Fn(usize) -> Ingress,
     ) {
         let count = burst.len();
         if let Some(Some(out)) = self.ports.get_mut(port.index())
@@ -129,6 +131,9 @@ impl<I: Io> Egress<I> {
             if burst.is_empty() {
                 return;
             }
+            for (slot, frame) in (sent..count).zip(burst.iter_mut()) {
+                frame.set_ingress(ingress(slot));
+            }
             out.notes.extend((sent..count).map(note));
             std::mem::swap(&mut out.buffer, burst);
             settle(counters, port, out, unsent);
@@ -138,7 +143,8 @@ impl<I: Io> Egress<I> {
             }
             return;
         }
-        for (slot, frame) in burst.drain(..).enumerate() {
+        for (slot, mut frame) in burst.drain(..).enumerate() {
+            frame.set_ingress(ingress(slot));
             self.push(counters, port, frame, note(slot));
         }
     }

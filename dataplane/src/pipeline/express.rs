@@ -15,14 +15,13 @@ use super::view::View;
 use super::work::count_from_guest;
 use crate::counters::Counters;
 use crate::frame::{
-    BURST_PKTS, Burst, Changes, Frame, Heads, Ingress, Pattern, Slots, first_slots,
+    BURST_PKTS, Burst, Frame, Heads, Ingress, Pattern, Slots, first_slots, write_head,
 };
 use crate::ids::{AdapterId, AdjacencyId, PortId};
 use crate::io::Io;
 use crate::pipeline::Tables;
 use crate::record::{Attachment, PortRecord, RoutedAdapter};
 use crate::simd::headers::{self, Headers};
-use crate::simd::ways::equal;
 use crate::table::{AdjacencyKind, Way, Ways};
 use crate::wire::dhcp;
 use crate::wire::ethernet::HEADER_BYTES;
@@ -38,10 +37,12 @@ pub(super) struct Lane {
     from: [u32; BURST_PKTS],
     /// The ways out.
     ways: Ways,
-    /// What they and the TTL change.
-    changes: Changes,
+    /// Third words of the headers, TTL counted down.
+    counted: [u32; BURST_PKTS],
     /// On a shared port: numbers of the adapters whose sources they are.
     senders: [u32; BURST_PKTS],
+    /// On another one: its adapter.
+    sender: Option<AdapterId>,
 }
 
 /// What the lane has decided of a burst.
@@ -130,7 +131,7 @@ pub(super) fn routed<F: Frame>(
     view: &View,
     tables: &Tables,
     counters: &Counters,
-    burst: &mut Burst<F>,
+    burst: &Burst<F>,
     lane: &mut Lane,
 ) -> Plain {
     let none = Plain { slots: 0, padded: 0, port: None };
@@ -144,30 +145,52 @@ pub(super) fn routed<F: Frame>(
     if matches!(sender, Sender::Guest(..) | Sender::Shared) {
         slots &= !server_replies(burst, found.udp);
     }
-    tables.fib.lookup_burst(&lane.headers.destinations, &mut lane.to);
-    tables.fib.lookup_burst(&lane.headers.sources, &mut lane.from);
-    slots &= admitted(record.id, sender, tables, lane, slots);
-    tables.adjacencies.ways(&lane.to, &mut lane.ways);
-    let but = if matches!(sender, Sender::Shared) { PortId::NONE } else { record.id };
-    slots &= lane.ways.forwarding(&lane.headers.bytes, but);
-    let port = lane.ways.way(slots.trailing_zeros() as usize % BURST_PKTS).port();
-    let is_one = slots & !lane.ways.by_port(port) == 0;
-    if matches!(sender, Sender::Wire) {
-        slots &= !to_uplinks(view, lane, slots, is_one.then_some(port));
+    let count = burst.len();
+    tables.fib.lookup_burst(&lane.headers.destinations[..count], &mut lane.to);
+    tables.fib.lookup_burst(&lane.headers.sources[..count], &mut lane.from);
+    slots &= admitted(record.id, sender, tables, lane, slots, count);
+    tables.adjacencies.ways(&lane.to[..count], &mut lane.ways);
+    let exit = Exit { record, view, sender };
+    let alike = lane.ways.alike().filter(|way| exit.takes(way, found.longest));
+    if alike.is_none() {
+        slots = (0..count).filter(|slot| slots >> slot & 1 != 0).fold(0, |passed, slot| {
+            let takes = exit.takes(&lane.ways.way(slot), lane.headers.bytes[slot]);
+            passed | u32::from(takes) << slot
+        });
     }
-    if matches!(sender, Sender::Shared) {
-        for (slot, frame) in burst.iter_mut().enumerate() {
-            if slots >> slot & 1 != 0 {
-                let adapter = AdapterId(lane.senders[slot]);
-                frame.set_ingress(Ingress { port: record.id, adapter });
-                count_from_guest(counters, adapter, 1, frame.len() as u64);
-            }
+    headers::count_down(&lane.heads.middle, &mut lane.counted);
+    lane.sender = match sender {
+        Sender::Shared => None,
+        _ => Some(record.attachment.adapter()),
+    };
+    if lane.sender.is_none() {
+        for slot in (0..count).filter(|slot| slots >> slot & 1 != 0) {
+            let (adapter, bytes) = (AdapterId(lane.senders[slot]), lane.heads.bytes[slot]);
+            count_from_guest(counters, adapter, 1, bytes.into());
         }
     }
-    let Lane { heads, ways, changes, .. } = lane;
-    ways.macs(&mut changes.destination, &mut changes.source);
-    headers::count_down(&heads.middle, &mut changes.middle);
-    Plain { slots, padded: found.padded & slots, port: is_one.then_some(port) }
+    Plain { slots, padded: found.padded & slots, port: alike.map(|way| way.port()) }
+}
+
+/// Where packets of a port may leave.
+struct Exit<'a> {
+    record: &'a PortRecord,
+    view: &'a View,
+    sender: Sender,
+}
+
+impl Exit<'_> {
+    /// Whether a packet of so many bytes may take this way out, just rewritten.
+    #[inline]
+    fn takes(&self, way: &Way, bytes: u32) -> bool {
+        let port = way.port();
+        let is_back_out = match self.sender {
+            Sender::Shared => false,
+            Sender::Wire => port == self.record.id || self.view.is_uplink(port),
+            _ => port == self.record.id,
+        };
+        way.is_forward() && way.takes_untagged(bytes as usize) && !is_back_out
+    }
 }
 
 /// Of the UDP packets, those that a DHCP server might have sent: to a client's port, or cut short.
@@ -190,18 +213,24 @@ fn admitted(
     tables: &Tables,
     lane: &mut Lane,
     slots: Slots,
+    count: usize,
 ) -> Slots {
     let sources = &lane.headers.sources;
     // Sources come in runs, most of all from the wire and from a guest alone on its port.
     let first = lane.from[slots.trailing_zeros() as usize % BURST_PKTS];
     let mut last = Source::read(tables, first, sender, port);
-    if slots & !equal(&lane.from, first) == 0 {
+    if lane.from[..count].iter().fold(0, |differs, id| differs | (id ^ first)) == 0 {
         lane.senders = [last.adapter.0; BURST_PKTS];
-        return if last.is_admitted { !equal(sources, last.except) } else { 0 };
+        if !last.is_admitted {
+            return 0;
+        }
+        if last.except == 0 {
+            return Slots::MAX;
+        }
     }
     let mut last_id = first;
     let mut admitted = 0;
-    for (slot, id) in lane.from.iter().enumerate() {
+    for (slot, id) in lane.from.iter().enumerate().take(count) {
         if *id != last_id {
             last = Source::read(tables, *id, sender, port);
             last_id = *id;
@@ -212,17 +241,6 @@ fn admitted(
     admitted
 }
 
-/// Which of the slots leave by an uplink; `port` if all do by the same.
-fn to_uplinks(view: &View, lane: &Lane, slots: Slots, port: Option<PortId>) -> Slots {
-    match port {
-        Some(port) if view.is_uplink(port) => slots,
-        Some(_) => 0,
-        None => (0..BURST_PKTS).fold(0, |all, slot| {
-            all | u32::from(view.is_uplink(lane.ways.way(slot).port())) << slot
-        }),
-    }
-}
-
 impl<I: Io> Path<I> {
     /// Sends a burst of plain frames on its way; leaves it empty.
     pub(super) fn pass_all(&mut self, from: PortId, plain: Plain, burst: &mut Burst<I::Frame>) {
@@ -230,13 +248,17 @@ impl<I: Io> Path<I> {
         if plain.padded != 0 {
             burst.iter_mut().enumerate().for_each(|(slot, frame)| lane.trim(slot, plain, frame));
         }
-        I::Frame::rewrite_heads(burst, &lane.changes);
+        for (slot, frame) in burst.iter_mut().enumerate() {
+            lane.rewrite(slot, frame);
+        }
         if let Some(port) = plain.port {
             let note = |slot| lane.note(slot, from).1;
-            return self.egress.push_all(&self.counters, port, burst, note);
+            let ingress = |slot| lane.ingress(slot, from);
+            return self.egress.push_all(&self.counters, port, burst, note, ingress);
         }
-        for (slot, frame) in burst.drain(..).enumerate() {
+        for (slot, mut frame) in burst.drain(..).enumerate() {
             let (port, note) = lane.note(slot, from);
+            frame.set_ingress(lane.ingress(slot, from));
             self.egress.push(&self.counters, port, frame, note);
         }
     }
@@ -245,9 +267,8 @@ impl<I: Io> Path<I> {
     pub(super) fn pass(&mut self, from: PortId, plain: Plain, slot: usize, mut frame: I::Frame) {
         let lane = &self.work.lane;
         lane.trim(slot, plain, &mut frame);
-        if let Some(head) = frame.head_mut().first_chunk_mut() {
-            lane.changes.write(slot, head);
-        }
+        lane.rewrite(slot, &mut frame);
+        frame.set_ingress(lane.ingress(slot, from));
         let (port, note) = lane.note(slot, from);
         self.egress.push(&self.counters, port, frame, note);
     }
@@ -263,10 +284,22 @@ impl Lane {
     }
 
     #[inline]
+    fn rewrite<F: Frame>(&self, slot: usize, frame: &mut F) {
+        if let Some(head) = frame.head_mut().first_chunk_mut() {
+            write_head(self.ways.way(slot).ethernet(), self.counted[slot], head);
+        }
+    }
+
+    #[inline]
+    fn ingress(&self, slot: usize, port: PortId) -> Ingress {
+        Ingress { port, adapter: self.sender.unwrap_or(AdapterId(self.senders[slot])) }
+    }
+
+    #[inline]
     fn note(&self, slot: usize, from: PortId) -> (PortId, Note) {
-        let (port, adapter) = self.ways.out(slot);
+        let way = self.ways.way(slot);
         let bytes = HEADER_BYTES as u32 + self.headers.bytes[slot];
-        (port, Note { adapter, from, bytes })
+        (way.port(), Note { adapter: way.adapter(), from, bytes })
     }
 }
 

@@ -100,12 +100,13 @@ impl<I: Io> Path<I> {
     /// Takes a burst that `port` received through all stages; `now_ns` is monotonic. Leaves it empty.
     #[inline]
     pub fn run(&mut self, port: PortId, burst: &mut Burst<I::Frame>, now_ns: u64) {
-        self.arrive(port, burst);
+        let adapter = work::adapter_of(&self.view, port);
+        self.arrive(port, adapter, burst);
         let Some(record) = self.view.port(port) else {
-            return self.drop_all(burst, DropReason::PortClosed);
+            return self.drop_all(Ingress { port, adapter }, burst, DropReason::PortClosed);
         };
         if !self.view.is_forwarding {
-            return self.drop_all(burst, DropReason::Stopped);
+            return self.drop_all(Ingress { port, adapter }, burst, DropReason::Stopped);
         }
         let lane = &mut self.work.lane;
         let plain =
@@ -137,9 +138,11 @@ impl<I: Io> Path<I> {
 
     /// Every stage.
     fn stages(&mut self, port: PortId, burst: &mut Burst<I::Frame>, now_ns: u64) {
+        let ingress = Ingress { port, adapter: work::adapter_of(&self.view, port) };
         let Some(record) = self.view.port(port) else {
-            return self.drop_all(burst, DropReason::PortClosed);
+            return self.drop_all(ingress, burst, DropReason::PortClosed);
         };
+        burst.iter_mut().for_each(|frame| frame.set_ingress(ingress));
         let work = &mut self.work;
         classify::classify(record, &self.view, burst, work);
         route::look_up(&self.tables, burst, work);
@@ -176,15 +179,15 @@ impl<I: Io> Path<I> {
 
     /// The path from the look-up on, for a packet that passed the guard before it waited.
     fn resume(&mut self, port: PortId, frame: I::Frame, now_ns: u64) {
-        let adapter = frame.ingress().adapter;
+        let ingress = frame.ingress();
         let mut burst = Burst::new();
         burst.push(frame);
-        let record = self.view.port(port).filter(|record| is_still_there(record, adapter));
+        let record = self.view.port(port).filter(|record| is_still_there(record, ingress.adapter));
         let Some(record) = record else {
-            return self.drop_all(&mut burst, DropReason::PortClosed);
+            return self.drop_all(ingress, &mut burst, DropReason::PortClosed);
         };
         if !self.view.is_forwarding {
-            return self.drop_all(&mut burst, DropReason::Stopped);
+            return self.drop_all(ingress, &mut burst, DropReason::Stopped);
         }
         let work = &mut self.work;
         classify::classify_routed(&burst, work);
@@ -198,22 +201,20 @@ impl<I: Io> Path<I> {
         self.act(port, &mut burst, now_ns);
     }
 
-    /// Marks where the frames came in and counts them there.
-    fn arrive(&mut self, port: PortId, burst: &mut Burst<I::Frame>) {
-        let adapter = work::adapter_of(&self.view, port);
-        let mut bytes = 0;
-        for frame in burst.iter_mut() {
-            bytes += frame.len() as u64;
-            frame.set_ingress(Ingress { port, adapter });
-        }
+    /// Counts a burst that has come in.
+    #[inline]
+    fn arrive(&self, port: PortId, adapter: AdapterId, burst: &Burst<I::Frame>) {
+        let bytes = burst.iter().map(|frame| frame.len() as u64).sum();
         let pkts = burst.len() as u64;
         self.counters.port_add(port, PortCounter::RxPkts, pkts);
         self.counters.port_add(port, PortCounter::RxBytes, bytes);
         work::count_from_guest(&self.counters, adapter, pkts, bytes);
     }
 
-    fn drop_all(&mut self, burst: &mut Burst<I::Frame>, reason: DropReason) {
-        for frame in burst.drain(..) {
+    /// Drops a burst that has just come in, or that knows where it did.
+    fn drop_all(&mut self, ingress: Ingress, burst: &mut Burst<I::Frame>, reason: DropReason) {
+        for mut frame in burst.drain(..) {
+            frame.set_ingress(ingress);
             work::drop_frame(&self.counters, frame, reason);
         }
     }

@@ -31,6 +31,8 @@ pub(crate) struct Found {
     pub(crate) padded: Slots,
     /// Of those, UDP.
     pub(crate) udp: Slots,
+    /// Bytes of the longest of those packets.
+    pub(crate) longest: u32,
 }
 
 /// Whether addresses that begin with this byte are not all some host's on the Internet. Which are not,
@@ -77,6 +79,7 @@ fn check_each(heads: &Heads, slots: Slots, into: &mut Headers) -> Found {
             into.sources[slot] = u32::from_be((ends & 0xffff_ffff) as u32);
             into.destinations[slot] = u32::from_be((ends >> 32) as u32);
             into.bytes[slot] = bytes;
+            found.longest = found.longest.max(bytes);
         }
     }
     found
@@ -133,6 +136,7 @@ mod wide {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     pub(super) fn check(heads: &Heads, slots: Slots, into: &mut Headers) -> Found {
         let mut found = Found::default();
+        let mut longest = _mm512_setzero_si512();
         let words = |value: u64| _mm512_set1_epi64(value.cast_signed());
         let low_half = words(0xffff_ffff);
         // Byte 3, then byte 2 of each word, and nothing else: the length, host order.
@@ -186,6 +190,7 @@ mod wide {
             if special != 0 {
                 plain &= !of_words(special);
             }
+            longest = _mm512_mask_max_epu64(longest, plain & (slots >> shift & 0xff) as u8, longest, bytes);
             found.plain |= u32::from(plain) << shift;
             found.padded |= u32::from(is_padded & plain) << shift;
             found.udp |= u32::from(is_udp & plain) << shift;
@@ -201,6 +206,7 @@ mod wide {
                 store_half(into, _mm512_cvtepi64_epi32(bytes));
             }
         }
+        found.longest = u32::try_from(_mm512_reduce_max_epu64(longest)).unwrap_or(u32::MAX);
         found.plain &= slots;
         found.padded &= slots;
         found.udp &= slots;

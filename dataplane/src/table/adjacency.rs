@@ -10,10 +10,11 @@
 
 use super::TableFull;
 use crate::simd::prefetch;
-use crate::simd::ways::{self, Question};
+#[cfg(not(loom))]
+use crate::simd::rows;
 use super::reclaim::{Limbo, Qsbr};
 use super::sync::{AtomicU64, Ordering, Rows};
-use crate::frame::{BURST_PKTS, Slots};
+use crate::frame::BURST_PKTS;
 use crate::ids::{AdapterId, AdjacencyId, PortId};
 use crate::wire::ethernet::MacAddr;
 use std::sync::Arc;
@@ -87,6 +88,7 @@ const LIMITS: usize = 2;
 /// next hop in the low 32.
 const NEXT_HOP: usize = 3;
 
+/// The low 48 bits.
 const MAC_MASK: u64 = (1 << 48) - 1;
 
 /// A row as it lies in the table, for the express lane: each question is an instruction or two.
@@ -124,6 +126,13 @@ impl Way {
         AdapterId(!((self.0[LIMITS] >> 32) as u32))
     }
 
+    /// The first 14 bytes of an IPv4 packet's frame that leaves by it, in two words of which the second
+    /// begins at byte 6.
+    #[inline]
+    pub fn ethernet(&self) -> [u64; 2] {
+        [self.0[NEIGHBOR], self.0[EGRESS] & MAC_MASK | 0x0008 << 48]
+    }
+
     /// Whether a frame of `packet_bytes` behind its Ethernet header fits and leaves without a tag.
     #[inline]
     pub fn takes_untagged(&self, packet_bytes: usize) -> bool {
@@ -132,53 +141,28 @@ impl Way {
     }
 }
 
-/// Rows of a burst: neighbors, egresses and limits, a column each.
-#[derive(Clone)]
-pub struct Ways([[u64; BURST_PKTS]; 3]);
-
-impl Default for Ways {
-    fn default() -> Self {
-        Self([[0; BURST_PKTS]; 3])
-    }
+/// Rows of a burst.
+#[derive(Clone, Default)]
+pub struct Ways {
+    rows: [[u64; WORDS]; BURST_PKTS],
+    /// Bits in which any differs from the first.
+    differs: [u64; WORDS],
 }
 
 impl Ways {
-    /// One of them, without its next hop.
+    /// One of them.
     #[inline]
     pub fn way(&self, slot: usize) -> Way {
-        let [neighbors, egresses, limits] = &self.0;
-        Way([neighbors[slot], egresses[slot], limits[slot], 0])
+        Way(self.rows[slot])
     }
 
-    /// Those that packets are sent by with both MACs rewritten, that take an untagged packet of so many bytes,
-    /// and that do not lead back to `but`.
+    /// The first, if all are the same but for the MACs, the adapter and the next hop.
     #[inline]
-    pub fn forwarding(&self, bytes: &[u32; BURST_PKTS], but: PortId) -> Slots {
-        let kind = AdjacencyKind::Forward as u8;
-        ways::forwarding(&self.0, Question { kind, not: !but.0 }, bytes)
-    }
-
-    /// Those that lead out by a port.
-    #[inline]
-    pub fn by_port(&self, port: PortId) -> Slots {
-        ways::by(&self.0, !port.0)
-    }
-
-    /// Egress port and adapter of one of them.
-    #[inline]
-    pub fn out(&self, slot: usize) -> (PortId, AdapterId) {
-        let way = self.way(slot);
-        (way.port(), way.adapter())
-    }
-
-    /// Both MACs of each, with the EtherType of IPv4, as they go to the heads of packets.
-    #[inline]
-    pub fn macs(&self, destination: &mut [u64; BURST_PKTS], source: &mut [u64; BURST_PKTS]) {
-        let [neighbors, egresses, _] = &self.0;
-        *destination = *neighbors;
-        for (source, egress) in source.iter_mut().zip(egresses) {
-            *source = egress & MAC_MASK | 0x0008 << 48;
-        }
+    pub fn alike(&self) -> Option<Way> {
+        let differs = self.differs[NEIGHBOR] >> 56
+            | self.differs[EGRESS] >> 48
+            | self.differs[LIMITS] & 0xffff_ffff;
+        (differs == 0).then(|| self.way(0))
     }
 }
 
@@ -216,15 +200,17 @@ impl AdjacencyTable {
         })
     }
 
-    /// The first words of many rows, as [`Ways`] takes them apart.
+    /// Many rows.
     #[inline]
-    pub fn ways(&self, numbers: &[u32; BURST_PKTS], into: &mut Ways) {
+    pub fn ways(&self, numbers: &[u32], into: &mut Ways) {
         #[cfg(not(loom))]
-        ways::read(self.rows.all(), numbers, &mut into.0);
+        {
+            into.differs = rows::read(self.rows.all(), numbers, &mut into.rows);
+        }
         #[cfg(loom)]
-        for (slot, number) in numbers.iter().enumerate() {
-            let Way(words) = self.way(AdjacencyId(*number));
-            into.0.iter_mut().zip(words).for_each(|(column, word)| column[slot] = word);
+        for (number, row) in numbers.iter().zip(&mut into.rows) {
+            *row = self.way(AdjacencyId(*number)).0;
+            into.differs = [u64::MAX; WORDS];
         }
     }
 

@@ -16,7 +16,7 @@ mod writer;
 pub use rules::Rule;
 pub use writer::{FibError, FibWriter};
 
-use super::sync::{AtomicU32, Ordering, fence, zeroed_u32};
+use super::sync::{AtomicU32, Ordering, zeroed_u32};
 use crate::ids::AdjacencyId;
 use crate::simd::cells;
 #[cfg(not(loom))]
@@ -72,31 +72,26 @@ impl<const FIRST: u32, const SECOND: u32> Fib<FIRST, SECOND> {
     #[inline]
     pub fn lookup_bulk(&self, addrs: &[u32], out: &mut [AdjacencyId]) {
         for (addrs, out) in addrs.chunks(KEYS).zip(out.chunks_mut(KEYS)) {
-            let mut keys = [0; KEYS];
             let mut found = [0; KEYS];
-            let count = addrs.len().min(out.len());
-            keys[..count].copy_from_slice(&addrs[..count]);
-            self.lookup_burst(&keys, &mut found);
+            self.lookup_burst(&addrs[..addrs.len().min(out.len())], &mut found);
             for (out, found) in out.iter_mut().zip(found) {
                 *out = AdjacencyId(found);
             }
         }
     }
 
-    /// The same for the addresses of a burst; the answers are numbers of adjacencies.
+    /// The same for the addresses of a burst, 32 at most; the answers are numbers of adjacencies.
     #[inline]
-    pub fn lookup_burst(&self, addrs: &[u32; KEYS], out: &mut [u32; KEYS]) {
+    pub fn lookup_burst(&self, addrs: &[u32], out: &mut [u32; KEYS]) {
         #[cfg(not(loom))]
         if FIRST + SECOND == 32 {
-            let levels = Levels { first: &self.first, second: &self.second, low_bits: SECOND };
-            cells::read(levels, addrs, out);
-            fence(Ordering::Acquire);
-            let default = self.default.load(Ordering::Acquire);
-            for out in out {
-                let id = Cell(*out).id();
-                *out = if id == 0 { default } else { id };
-            }
-            return;
+            let levels = Levels {
+                first: &self.first,
+                second: &self.second,
+                low_bits: SECOND,
+                default: self.default.load(Ordering::Acquire),
+            };
+            return cells::read(levels, addrs, out);
         }
         for (addr, out) in addrs.iter().zip(out) {
             *out = self.lookup(*addr).0;

@@ -1,8 +1,8 @@
-//! The heads of a burst of mbufs, read and written together: what a packet costs most, once its look-ups are
+//! The heads of a burst of mbufs, read together: what a packet costs most, once its look-ups are
 //! cheap, is the finding of its bytes.
 
 use super::Mbuf;
-use crate::frame::{Burst, Changes, Frame, Heads, Pattern, Slots, read_each_head};
+use crate::frame::{Burst, Heads, Pattern, Slots, read_each_head};
 
 /// As [`read_each_head`]: all at once where all are plain, which is nearly always.
 #[inline]
@@ -15,16 +15,6 @@ pub(super) fn read(burst: &Burst<Mbuf>, pattern: &Pattern, into: &mut Heads) -> 
         }
     }
     read_each_head(burst, pattern, into)
-}
-
-/// Writes the changes; a frame whose first segment is too short for them stays as it is.
-#[inline]
-pub(super) fn rewrite(burst: &mut Burst<Mbuf>, changes: &Changes) {
-    for (slot, frame) in burst.iter_mut().enumerate() {
-        if let Some(head) = frame.head_mut().first_chunk_mut() {
-            changes.write(slot, head);
-        }
-    }
 }
 
 #[cfg(target_arch = "x86_64")]
