@@ -132,6 +132,16 @@ pub struct WorkerStats {
     pub commands: AtomicU64,
 }
 
+/// What the worker has counted and not yet put into [`WorkerStats`].
+#[derive(Clone, Copy, Default)]
+struct Account {
+    loops: u64,
+    busy_loops: u64,
+    busy_ns: u64,
+    total_ns: u64,
+    pkts: u64,
+}
+
 /// Control's end of a worker.
 pub struct WorkerLink<I: Io> {
     /// To the worker.
@@ -176,6 +186,7 @@ pub struct Worker<I: Io> {
     departures: Departures<I::Frame>,
     stats: Arc<WorkerStats>,
     histogram: Box<Histogram<u64>>,
+    account: Account,
     reader: Reader,
     clock_ns: fn() -> u64,
     /// When the loop began.
@@ -221,6 +232,7 @@ impl<I: Io> Worker<I> {
             departures: link.departures.clone(),
             stats: link.stats.clone(),
             histogram: loop_histogram()?,
+            account: Account::default(),
             reader,
             clock_ns,
             now_ns: 0,
@@ -249,6 +261,7 @@ impl<I: Io> Worker<I> {
         if pkts == 0 || self.since_report >= LOOPS_PER_REPORT {
             self.since_report = 0;
             self.reader.quiescent();
+            self.publish();
         }
         self.now_ns = (self.clock_ns)();
         self.account(pkts, self.now_ns.saturating_sub(then_ns));
@@ -431,21 +444,33 @@ impl<I: Io> Worker<I> {
         Displaced::Rx { port, queue, rx }
     }
 
+    #[inline]
     fn account(&mut self, pkts: usize, loop_ns: u64) {
-        bump(&self.stats.loops, 1);
-        bump(&self.stats.total_ns, loop_ns);
+        let account = &mut self.account;
+        account.loops += 1;
+        account.total_ns += loop_ns;
         if pkts > 0 {
-            bump(&self.stats.busy_loops, 1);
-            bump(&self.stats.busy_ns, loop_ns);
-            bump(&self.stats.pkts, pkts as u64);
+            account.busy_loops += 1;
+            account.busy_ns += loop_ns;
+            account.pkts += pkts as u64;
         }
         if pkts > 0 || loop_ns > LOOP_NS_LONG {
             self.histogram.saturating_record(loop_ns);
         }
     }
-}
 
-/// One writer, so no locked instruction.
-fn bump(cell: &AtomicU64, by: u64) {
-    cell.store(cell.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+    /// Puts what has been counted where control reads it.
+    fn publish(&self) {
+        let Account { loops, busy_loops, busy_ns, total_ns, pkts } = self.account;
+        let stats = &self.stats;
+        for (cell, value) in [
+            (&stats.loops, loops),
+            (&stats.busy_loops, busy_loops),
+            (&stats.busy_ns, busy_ns),
+            (&stats.total_ns, total_ns),
+            (&stats.pkts, pkts),
+        ] {
+            cell.store(value, Ordering::Relaxed);
+        }
+    }
 }

@@ -116,7 +116,7 @@ impl<I: Io> Egress<I> {
         counters: &Counters,
         port: PortId,
         burst: &mut Burst<I::Frame>,
-        note: impl Fn(usize) -> Note,
+        notes: impl Iterator<Item = Note> + Clone,
         ingress: impl Fn(usize) -> Ingress,
     ) {
         let count = burst.len();
@@ -127,14 +127,14 @@ impl<I: Io> Egress<I> {
         {
             let unsent = queue.tx(burst);
             let sent = count - burst.len();
-            count_sent(counters, port, (0..sent).map(&note));
+            count_sent(counters, port, notes.clone().take(sent));
             if burst.is_empty() {
                 return;
             }
             for (slot, frame) in (sent..count).zip(burst.iter_mut()) {
                 frame.set_ingress(ingress(slot));
             }
-            out.notes.extend((sent..count).map(note));
+            out.notes.extend(notes.take(count).skip(sent));
             std::mem::swap(&mut out.buffer, burst);
             settle(counters, port, out, unsent);
             if !out.buffer.is_empty() && !out.is_waiting {
@@ -143,9 +143,9 @@ impl<I: Io> Egress<I> {
             }
             return;
         }
-        for (slot, mut frame) in burst.drain(..).enumerate() {
+        for ((slot, mut frame), note) in burst.drain(..).enumerate().zip(notes) {
             frame.set_ingress(ingress(slot));
-            self.push(counters, port, frame, note(slot));
+            self.push(counters, port, frame, note);
         }
     }
 }

@@ -13,7 +13,7 @@ use super::Path;
 use super::egress::Note;
 use super::view::View;
 use super::work::count_from_guest;
-use crate::counters::Counters;
+use crate::counters::{Counters, PortCounter};
 use crate::frame::{
     BURST_PKTS, Burst, Frame, Heads, Ingress, Pattern, Slots, first_slots, write_head,
 };
@@ -126,6 +126,8 @@ impl Source {
 }
 
 /// Which frames of a burst are plain packets for the router.
+///
+/// Counts the burst at its port, once its lengths are read.
 pub(super) fn routed<F: Frame>(
     record: &PortRecord,
     view: &View,
@@ -135,8 +137,14 @@ pub(super) fn routed<F: Frame>(
     lane: &mut Lane,
 ) -> Plain {
     let none = Plain { slots: 0, padded: 0, port: None };
-    let Some((sender, pattern)) = Sender::of(record) else { return none };
+    let Some((sender, pattern)) = Sender::of(record) else {
+        let bytes = burst.iter().map(|frame| frame.len() as u64).sum();
+        arrive(record, counters, burst.len() as u64, bytes);
+        return none;
+    };
     let slots = F::read_heads(burst, &pattern, &mut lane.heads);
+    let bytes = lane.heads.bytes.iter().take(burst.len()).map(|bytes| u64::from(*bytes)).sum();
+    arrive(record, counters, burst.len() as u64, bytes);
     let found = headers::check(&lane.heads, slots, &mut lane.headers);
     let mut slots = found.plain;
     if slots == 0 {
@@ -146,8 +154,8 @@ pub(super) fn routed<F: Frame>(
         slots &= !server_replies(burst, found.udp);
     }
     let count = burst.len();
-    tables.fib.lookup_burst(&lane.headers.destinations[..count], &mut lane.to);
-    tables.fib.lookup_burst(&lane.headers.sources[..count], &mut lane.from);
+    tables.fib.lookup_burst(&lane.headers.destinations, &mut lane.to);
+    tables.fib.lookup_burst(&lane.headers.sources, &mut lane.from);
     slots &= admitted(record.id, sender, tables, lane, slots, count);
     tables.adjacencies.ways(&lane.to[..count], &mut lane.ways);
     let exit = Exit { record, view, sender };
@@ -170,6 +178,14 @@ pub(super) fn routed<F: Frame>(
         }
     }
     Plain { slots, padded: found.padded & slots, port: alike.map(|way| way.port()) }
+}
+
+/// Counts a burst that has come in.
+#[inline]
+pub(super) fn arrive(record: &PortRecord, counters: &Counters, pkts: u64, bytes: u64) {
+    counters.port_add(record.id, PortCounter::RxPkts, pkts);
+    counters.port_add(record.id, PortCounter::RxBytes, bytes);
+    count_from_guest(counters, record.attachment.adapter(), pkts, bytes);
 }
 
 /// Where packets of a port may leave.
@@ -248,13 +264,17 @@ impl<I: Io> Path<I> {
         if plain.padded != 0 {
             burst.iter_mut().enumerate().for_each(|(slot, frame)| lane.trim(slot, plain, frame));
         }
-        for (slot, frame) in burst.iter_mut().enumerate() {
-            lane.rewrite(slot, frame);
+        for ((frame, way), counted) in burst.iter_mut().zip(lane.ways.iter()).zip(&lane.counted) {
+            rewrite(frame, way, *counted);
         }
         if let Some(port) = plain.port {
-            let note = |slot| lane.note(slot, from).1;
+            let notes = lane.ways.iter().zip(&lane.headers.bytes).map(|(way, bytes)| Note {
+                adapter: way.adapter(),
+                from,
+                bytes: HEADER_BYTES as u32 + bytes,
+            });
             let ingress = |slot| lane.ingress(slot, from);
-            return self.egress.push_all(&self.counters, port, burst, note, ingress);
+            return self.egress.push_all(&self.counters, port, burst, notes, ingress);
         }
         for (slot, mut frame) in burst.drain(..).enumerate() {
             let (port, note) = lane.note(slot, from);
@@ -267,10 +287,18 @@ impl<I: Io> Path<I> {
     pub(super) fn pass(&mut self, from: PortId, plain: Plain, slot: usize, mut frame: I::Frame) {
         let lane = &self.work.lane;
         lane.trim(slot, plain, &mut frame);
-        lane.rewrite(slot, &mut frame);
+        rewrite(&mut frame, &lane.ways.way(slot), lane.counted[slot]);
         frame.set_ingress(lane.ingress(slot, from));
         let (port, note) = lane.note(slot, from);
         self.egress.push(&self.counters, port, frame, note);
+    }
+}
+
+/// The bytes that change: both MACs, TTL and checksum.
+#[inline]
+fn rewrite<F: Frame>(frame: &mut F, way: &Way, counted: u32) {
+    if let Some(head) = frame.head_mut().first_chunk_mut() {
+        write_head(way.ethernet(), counted, head);
     }
 }
 
@@ -280,13 +308,6 @@ impl Lane {
     fn trim<F: Frame>(&self, slot: usize, plain: Plain, frame: &mut F) {
         if plain.padded >> slot & 1 != 0 {
             frame.truncate(HEADER_BYTES + self.headers.bytes[slot] as usize);
-        }
-    }
-
-    #[inline]
-    fn rewrite<F: Frame>(&self, slot: usize, frame: &mut F) {
-        if let Some(head) = frame.head_mut().first_chunk_mut() {
-            write_head(self.ways.way(slot).ethernet(), self.counted[slot], head);
         }
     }
 

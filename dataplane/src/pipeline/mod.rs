@@ -100,14 +100,9 @@ impl<I: Io> Path<I> {
     /// Takes a burst that `port` received through all stages; `now_ns` is monotonic. Leaves it empty.
     #[inline]
     pub fn run(&mut self, port: PortId, burst: &mut Burst<I::Frame>, now_ns: u64) {
-        let adapter = work::adapter_of(&self.view, port);
-        self.arrive(port, adapter, burst);
-        let Some(record) = self.view.port(port) else {
-            return self.drop_all(Ingress { port, adapter }, burst, DropReason::PortClosed);
+        let Some(record) = self.view.port(port).filter(|_| self.view.is_forwarding) else {
+            return self.refuse(port, burst);
         };
-        if !self.view.is_forwarding {
-            return self.drop_all(Ingress { port, adapter }, burst, DropReason::Stopped);
-        }
         let lane = &mut self.work.lane;
         let plain =
             express::routed(record, &self.view, &self.tables, &self.counters, burst, lane);
@@ -201,14 +196,23 @@ impl<I: Io> Path<I> {
         self.act(port, &mut burst, now_ns);
     }
 
-    /// Counts a burst that has come in.
-    #[inline]
-    fn arrive(&self, port: PortId, adapter: AdapterId, burst: &Burst<I::Frame>) {
+    /// Counts a burst as received and drops it: nothing is forwarded, by this port or at all.
+    #[cold]
+    fn refuse(&mut self, port: PortId, burst: &mut Burst<I::Frame>) {
         let bytes = burst.iter().map(|frame| frame.len() as u64).sum();
         let pkts = burst.len() as u64;
-        self.counters.port_add(port, PortCounter::RxPkts, pkts);
-        self.counters.port_add(port, PortCounter::RxBytes, bytes);
-        work::count_from_guest(&self.counters, adapter, pkts, bytes);
+        let (reason, adapter) = match self.view.port(port) {
+            Some(record) => {
+                express::arrive(record, &self.counters, pkts, bytes);
+                (DropReason::Stopped, record.attachment.adapter())
+            }
+            None => {
+                self.counters.port_add(port, PortCounter::RxPkts, pkts);
+                self.counters.port_add(port, PortCounter::RxBytes, bytes);
+                (DropReason::PortClosed, AdapterId::NONE)
+            }
+        };
+        self.drop_all(Ingress { port, adapter }, burst, reason);
     }
 
     /// Drops a burst that has just come in, or that knows where it did.

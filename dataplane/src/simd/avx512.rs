@@ -1,9 +1,11 @@
 //! Loads of 512-bit vectors, under safe names.
 
 use std::arch::x86_64::{
-    __m256i, __m512i, _mm256_loadu_epi32, _mm256_storeu_epi32, _mm512_loadu_epi32,
-    _mm512_loadu_epi64, _mm512_storeu_epi32,
+    __m256i, __m512i, _mm256_loadu_epi32, _mm256_storeu_epi32, _mm512_cmplt_epu32_mask,
+    _mm512_loadu_epi32, _mm512_loadu_epi64, _mm512_mask_i32gather_epi32, _mm512_set1_epi32,
+    _mm512_setzero_si512, _mm512_storeu_epi32,
 };
+use std::sync::atomic::AtomicU32;
 
 /// Lanes of 64 bits in a vector.
 pub(crate) const LANES: usize = 8;
@@ -46,4 +48,18 @@ pub(crate) fn store_u32(into: &mut [u32; 2 * LANES], vector: __m512i) {
 pub(crate) fn store_half(into: &mut [u32; LANES], vector: __m256i) {
     // SAFETY: as above.
     unsafe { _mm256_storeu_epi32(into.as_mut_ptr().cast(), vector) }
+}
+
+/// Sixteen cells by their indices, each a relaxed load; 0 where the index is out of range.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn gather_u32(cells: &[AtomicU32], at: __m512i) -> __m512i {
+    // The gather takes indices for signed numbers.
+    let limit = u32::try_from(cells.len()).unwrap_or(u32::MAX).min(i32::MAX.unsigned_abs());
+    let inside = _mm512_cmplt_epu32_mask(at, _mm512_set1_epi32(limit.cast_signed()));
+    // SAFETY: only lanes whose index lies in the slice are read, each an aligned word, which the
+    // processor reads whole as it does a relaxed load.
+    unsafe {
+        _mm512_mask_i32gather_epi32::<4>(_mm512_setzero_si512(), inside, at, cells.as_ptr().cast())
+    }
 }

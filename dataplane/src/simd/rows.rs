@@ -1,6 +1,5 @@
 //! Rows of the adjacency table for a burst, read all together.
 
-use crate::frame::BURST_PKTS;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A row as it lies in the table: half a cache line.
@@ -9,10 +8,10 @@ pub(crate) type Row = [u64; 4];
 /// Reads as many rows as there are numbers; one that is not there reads as 0. Answers the bits in which any
 /// differs from the first.
 #[inline]
-pub(crate) fn read(
+pub(crate) fn read<'a>(
     table: &[[AtomicU64; 4]],
     numbers: &[u32],
-    into: &mut [Row; BURST_PKTS],
+    into: impl Iterator<Item = &'a mut Row>,
 ) -> Row {
     #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
     if super::has_avx512() {
@@ -23,7 +22,11 @@ pub(crate) fn read(
 }
 
 /// The same word by word.
-fn read_each(table: &[[AtomicU64; 4]], numbers: &[u32], into: &mut [Row; BURST_PKTS]) -> Row {
+fn read_each<'a>(
+    table: &[[AtomicU64; 4]],
+    numbers: &[u32],
+    into: impl Iterator<Item = &'a mut Row>,
+) -> Row {
     let mut first = None;
     let mut differs = [0; 4];
     for (number, into) in numbers.iter().zip(into) {
@@ -40,7 +43,6 @@ fn read_each(table: &[[AtomicU64; 4]], numbers: &[u32], into: &mut [Row; BURST_P
 #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
 mod wide {
     use super::Row;
-    use crate::frame::BURST_PKTS;
     use std::arch::x86_64::*;
     use std::sync::atomic::AtomicU64;
 
@@ -48,10 +50,10 @@ mod wide {
 
     /// A row at a stroke: each of its words is read whole, as they are aligned.
     #[target_feature(enable = "avx512f,avx512vl")]
-    pub(super) fn read(
+    pub(super) fn read<'a>(
         table: &[[AtomicU64; 4]],
         numbers: &[u32],
-        into: &mut [Row; BURST_PKTS],
+        into: impl Iterator<Item = &'a mut Row>,
     ) -> Row {
         let mut differs = _mm256_setzero_si256();
         let mut first = None;
@@ -77,6 +79,7 @@ mod wide {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::BURST_PKTS;
     use proptest::prelude::*;
 
     proptest! {
@@ -87,7 +90,8 @@ mod tests {
         ) {
             let rows: Vec<_> = words.iter().map(|row| row.map(AtomicU64::new)).collect();
             let (mut one, mut all) = ([[1; 4]; BURST_PKTS], [[1; 4]; BURST_PKTS]);
-            prop_assert_eq!(read_each(&rows, &numbers, &mut one), read(&rows, &numbers, &mut all));
+            let differs = read_each(&rows, &numbers, one.iter_mut());
+            prop_assert_eq!(read(&rows, &numbers, all.iter_mut()), differs);
             prop_assert_eq!(one, all);
             for (number, row) in numbers.iter().zip(one) {
                 prop_assert_eq!(row, words.get(*number as usize).copied().unwrap_or_default());

@@ -144,16 +144,22 @@ impl Way {
 /// Rows of a burst.
 #[derive(Clone, Default)]
 pub struct Ways {
-    rows: [[u64; WORDS]; BURST_PKTS],
+    rows: [Way; BURST_PKTS],
     /// Bits in which any differs from the first.
     differs: [u64; WORDS],
 }
 
 impl Ways {
+    /// All of them, and behind those of the burst what was there before.
+    #[inline]
+    pub fn iter(&self) -> impl Iterator<Item = &Way> + Clone {
+        self.rows.iter()
+    }
+
     /// One of them.
     #[inline]
     pub fn way(&self, slot: usize) -> Way {
-        Way(self.rows[slot])
+        self.rows[slot]
     }
 
     /// The first, if all are the same but for the MACs, the adapter and the next hop.
@@ -205,11 +211,11 @@ impl AdjacencyTable {
     pub fn ways(&self, numbers: &[u32], into: &mut Ways) {
         #[cfg(not(loom))]
         {
-            into.differs = rows::read(self.rows.all(), numbers, &mut into.rows);
+            into.differs = rows::read(self.rows.all(), numbers, into.rows.iter_mut().map(|way| &mut way.0));
         }
         #[cfg(loom)]
         for (number, row) in numbers.iter().zip(&mut into.rows) {
-            *row = self.way(AdjacencyId(*number)).0;
+            *row = self.way(AdjacencyId(*number));
             into.differs = [u64::MAX; WORDS];
         }
     }

@@ -72,17 +72,18 @@ impl<const FIRST: u32, const SECOND: u32> Fib<FIRST, SECOND> {
     #[inline]
     pub fn lookup_bulk(&self, addrs: &[u32], out: &mut [AdjacencyId]) {
         for (addrs, out) in addrs.chunks(KEYS).zip(out.chunks_mut(KEYS)) {
-            let mut found = [0; KEYS];
-            self.lookup_burst(&addrs[..addrs.len().min(out.len())], &mut found);
+            let (mut keys, mut found) = ([0; KEYS], [0; KEYS]);
+            keys[..addrs.len()].copy_from_slice(addrs);
+            self.lookup_burst(&keys, &mut found);
             for (out, found) in out.iter_mut().zip(found) {
                 *out = AdjacencyId(found);
             }
         }
     }
 
-    /// The same for the addresses of a burst, 32 at most; the answers are numbers of adjacencies.
+    /// The same for the addresses of a burst; the answers are numbers of adjacencies.
     #[inline]
-    pub fn lookup_burst(&self, addrs: &[u32], out: &mut [u32; KEYS]) {
+    pub fn lookup_burst(&self, addrs: &[u32; KEYS], out: &mut [u32; KEYS]) {
         #[cfg(not(loom))]
         if FIRST + SECOND == 32 {
             let levels = Levels {
