@@ -10,6 +10,7 @@
 //! 65,536 adapters costs what the live ones use.
 
 use crate::ids::{AdapterId, PortId};
+use crate::simd::add_pair;
 use bytemuck::zeroed_slice_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -332,13 +333,10 @@ impl Counters {
     /// Counts frames to or from an adapter's guest, with their bytes. [`AdapterId::NONE`] is ignored.
     #[inline]
     pub fn adapter_traffic(&self, adapter: AdapterId, way: Traffic, pkts: u64, bytes: u64) {
-        if let Some([rx_pkts, rx_bytes, tx_pkts, tx_bytes]) = self.adapters.get(adapter.index()) {
-            let (pkts_cell, bytes_cell) = match way {
-                Traffic::FromGuest => (rx_pkts, rx_bytes),
-                Traffic::ToGuest => (tx_pkts, tx_bytes),
-            };
-            bump(pkts_cell, pkts);
-            bump(bytes_cell, bytes);
+        if let Some(row) = self.adapters.get(adapter.index()) {
+            let [received, sent] = row.as_chunks().0 else { return };
+            let pair = if way == Traffic::FromGuest { received } else { sent };
+            add_pair(pair, [pkts, bytes]);
         }
     }
 

@@ -5,6 +5,9 @@
 #![allow(unsafe_code, reason = "intrinsics without a safe name, and calls of what was found to be there")]
 
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64;
+#[cfg(any(test, miri, not(target_arch = "x86_64")))]
+use std::sync::atomic::Ordering;
 
 pub(crate) mod cells;
 pub(crate) mod headers;
@@ -28,4 +31,38 @@ pub(crate) fn has_avx512() -> bool {
         #[cfg(not(all(target_arch = "x86_64", not(miri), not(loom))))]
         false
     })
+}
+
+/// Adds to a pair of counters that only the caller writes. A reader sees each of them before or after.
+#[inline]
+pub(crate) fn add_pair(pair: &[AtomicU64; 2], by: [u64; 2]) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    {
+        use std::arch::x86_64::{_mm_add_epi64, _mm_loadu_si128, _mm_set_epi64x, _mm_storeu_si128};
+        let [first, second] = by.map(u64::cast_signed);
+        let place: *mut [AtomicU64; 2] = std::ptr::from_ref(pair).cast_mut();
+        // SAFETY: both words are behind the reference and may be written through it, being atomic; each is
+        // aligned, and the processor reads and writes an aligned word of a vector whole. SSE2 is part
+        // of the baseline.
+        unsafe {
+            let sum = _mm_add_epi64(_mm_loadu_si128(place.cast()), _mm_set_epi64x(second, first));
+            _mm_storeu_si128(place.cast(), sum);
+        }
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    for (cell, by) in pair.iter().zip(by) {
+        cell.store(cell.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pair_is_added_to_and_wraps() {
+        let pair = [AtomicU64::new(7), AtomicU64::new(u64::MAX)];
+        add_pair(&pair, [1, 60]);
+        assert_eq!(pair.each_ref().map(|cell| cell.load(Ordering::Relaxed)), [8, 59]);
+    }
 }
