@@ -4,7 +4,7 @@
 //! vector ([`memory`]) in the tests that run without DPDK.
 
 use crate::ids::{AdapterId, PortId};
-use crate::wire::ethernet::MacAddr;
+use crate::wire::ethernet::{HEADER_BYTES, MacAddr};
 use crate::wire::offload::Offload;
 use arrayvec::ArrayVec;
 
@@ -91,11 +91,12 @@ pub trait Frame: Sized + Send {
 
 /// The heads of a burst, a column for each word, as the words lie in the frames (so in no host order).
 pub struct Heads {
-    /// First eight bytes of each IPv4 header: version to fragment offset.
+    /// Eight bytes from where the pattern says: the first of each IPv4 header (version to fragment offset), or
+    /// of each frame.
     pub start: [u64; BURST_PKTS],
-    /// The next four: TTL, protocol, checksum.
+    /// The third word of each IPv4 header: TTL, protocol, checksum.
     pub middle: [u32; BURST_PKTS],
-    /// The last eight: source, destination.
+    /// The last two: source, destination.
     pub ends: [u64; BURST_PKTS],
     /// Bytes of each frame.
     pub bytes: [u32; BURST_PKTS],
@@ -130,39 +131,56 @@ pub fn first_slots(count: usize) -> Slots {
     }
 }
 
-/// The Ethernet header that plain frames of a port have, as two words of which some bits count.
+/// What plain frames of a port begin with, as two words of which some bits count.
 #[derive(Clone, Copy, Debug)]
 pub struct Pattern {
     want: [u64; 2],
     mask: [u64; 2],
     /// The source is anybody's, but not nobody's.
     is_open: bool,
+    /// Where the bytes of [`Heads::start`] begin.
+    start: usize,
 }
 
 impl Pattern {
-    /// IPv4 to a MAC, from one, or from any that a station can have.
-    pub fn ipv4(to: MacAddr, from: Option<MacAddr>) -> Self {
-        let [a, b, c, d, e, f] = to.0;
-        let [g, h, i, j, k, l] = from.unwrap_or(MacAddr::ZERO).0;
+    /// IPv4 without options to a MAC, from one, or from any that a station can have; [`Heads::start`] is the
+    /// header's.
+    pub fn routed(to: MacAddr, from: Option<MacAddr>) -> Self {
         // Of a source that is open, the group bit.
-        let [m, n, o, p, q, r] = from.map_or([1, 0, 0, 0, 0, 0], |_| [0xff; 6]);
-        let ff = 0xff;
-        Self {
-            want: [[a, b, c, d, e, f, g, h], [i, j, k, l, 8, 0, 0, 0]].map(u64::from_le_bytes),
-            mask: [[ff, ff, ff, ff, ff, ff, m, n], [o, p, q, r, ff, ff, 0, 0]]
-                .map(u64::from_le_bytes),
-            is_open: from.is_none(),
-        }
+        let source_mask = from.map_or([1, 0, 0, 0, 0, 0], |_| [0xff; 6]);
+        let source = from.unwrap_or(MacAddr::ZERO);
+        let (want, mask) = Self::words([to.0, source.0], [[0xff; 6], source_mask]);
+        Self { want, mask, is_open: from.is_none(), start: HEADER_BYTES }
     }
 
-    /// The first 16 bytes of such a frame, and which bits of them count.
-    pub(crate) fn words(&self) -> ([u64; 2], [u64; 2]) {
+    /// IPv4 without options to some station, from one; [`Heads::start`] is the frame's.
+    pub fn bridged(from: MacAddr) -> Self {
+        let (want, mask) =
+            Self::words([[0; 6], from.0], [[1, 0, 0, 0, 0, 0], [0xff; 6]]);
+        Self { want, mask, is_open: false, start: 0 }
+    }
+
+    /// Both MACs, and behind them EtherType, version and length of the header.
+    fn words(macs: [[u8; 6]; 2], masks: [[u8; 6]; 2]) -> ([u64; 2], [u64; 2]) {
+        let words = |[[a, b, c, d, e, f], [g, h, i, j, k, l]]: [[u8; 6]; 2], [m, n, o, p]: [u8; 4]| {
+            [[a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p]].map(u64::from_le_bytes)
+        };
+        (words(macs, [8, 0, 0x45, 0]), words(masks, [0xff, 0xff, 0xff, 0]))
+    }
+
+    /// What the first 16 bytes of such a frame are, and which bits of them count.
+    pub(crate) fn bits(&self) -> ([u64; 2], [u64; 2]) {
         (self.want, self.mask)
     }
 
     /// Whether the source may be anybody's: then one of 0 is none.
     pub(crate) fn is_open(&self) -> bool {
         self.is_open
+    }
+
+    /// Where the bytes of [`Heads::start`] begin; 14 at most.
+    pub(crate) fn start(&self) -> usize {
+        self.start
     }
 
     /// Whether a frame that begins with these bytes is such a one.
@@ -175,7 +193,7 @@ impl Pattern {
     }
 }
 
-/// Eight bytes of a head; `at` is a constant within it.
+/// Eight bytes of a head; `at` lies within it.
 #[inline]
 fn word(head: &[u8; PLAIN_BYTES], at: usize) -> u64 {
     head.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u64::from_le_bytes(*bytes))
@@ -192,7 +210,7 @@ pub fn read_each_head<F: Frame>(burst: &Burst<F>, pattern: &Pattern, into: &mut 
             && pattern.fits(head)
         {
             slots |= 1 << slot;
-            into.start[slot] = word(head, 14);
+            into.start[slot] = word(head, pattern.start);
             into.middle[slot] = (word(head, 22) & 0xffff_ffff) as u32;
             into.ends[slot] = word(head, 26);
         }

@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicU64;
 #[cfg(any(test, miri, not(target_arch = "x86_64")))]
 use std::sync::atomic::Ordering;
 
+pub(crate) mod buckets;
 pub(crate) mod cells;
 pub(crate) mod headers;
 mod prefetch;

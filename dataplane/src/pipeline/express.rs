@@ -54,6 +54,74 @@ pub(super) struct Plain {
     padded: Slots,
     /// The one port that all of them leave by, if it is one.
     port: Option<PortId>,
+    /// Whether they are rewritten.
+    is_routed: bool,
+}
+
+impl Plain {
+    const NONE: Self = Self { slots: 0, padded: 0, port: None, is_routed: false };
+}
+
+mod bridge;
+
+/// Which frames of a burst the lane passes.
+///
+/// Counts the burst at its port, once its lengths are read.
+#[inline]
+pub(super) fn look<F: Frame>(
+    record: &PortRecord,
+    view: &View,
+    tables: &Tables,
+    counters: &Counters,
+    burst: &Burst<F>,
+    lane: &mut Lane,
+) -> Plain {
+    match Task::of(record, view) {
+        Task::Route(sender, pattern) => {
+            let slots = lane.read(&pattern, burst, record, counters);
+            routed(record, sender, slots, view, tables, counters, burst, lane)
+        }
+        Task::Bridge(member, pattern) => {
+            let slots = lane.read(&pattern, burst, record, counters);
+            bridge::bridged(record, &member, slots, tables, burst, lane)
+        }
+        Task::None => {
+            let bytes = burst.iter().map(|frame| frame.len() as u64).sum();
+            arrive(record, counters, burst.len() as u64, bytes);
+            Plain::NONE
+        }
+    }
+}
+
+/// What most frames of a port are to be.
+enum Task<'a> {
+    Route(Sender, Pattern),
+    Bridge(bridge::Member<'a>, Pattern),
+    /// Anything: the stages look at each.
+    None,
+}
+
+impl<'a> Task<'a> {
+    #[inline]
+    fn of(record: &'a PortRecord, view: &'a View) -> Self {
+        let own = record.own_mac;
+        let (sender, from) = match &record.attachment {
+            Attachment::Uplink(_) => (Sender::Wire, None),
+            Attachment::Routed(RoutedAdapter { adapter, peer_mac, filters }) => {
+                (Sender::Guest(*adapter, filters.ip), filters.mac.then_some(*peer_mac))
+            }
+            Attachment::Shared { peer_mac } => (Sender::Shared, Some(*peer_mac)),
+            Attachment::Host { peer_mac } => (Sender::Server, Some(*peer_mac)),
+            Attachment::Bridged(adapter) => {
+                return match bridge::Member::of(adapter, view) {
+                    Some(member) => Self::Bridge(member, Pattern::bridged(adapter.peer_mac)),
+                    None => Self::None,
+                };
+            }
+            _ => return Self::None,
+        };
+        Self::Route(sender, Pattern::routed(own, from))
+    }
 }
 
 /// Who sends by a port, and so which sources are its own.
@@ -70,24 +138,6 @@ enum Sender {
 }
 
 impl Sender {
-    fn of(record: &PortRecord) -> Option<(Self, Pattern)> {
-        let own = record.own_mac;
-        match &record.attachment {
-            Attachment::Uplink(_) => Some((Self::Wire, Pattern::ipv4(own, None))),
-            Attachment::Routed(RoutedAdapter { adapter, peer_mac, filters }) => {
-                let from = filters.mac.then_some(*peer_mac);
-                Some((Self::Guest(*adapter, filters.ip), Pattern::ipv4(own, from)))
-            }
-            Attachment::Shared { peer_mac } => {
-                Some((Self::Shared, Pattern::ipv4(own, Some(*peer_mac))))
-            }
-            Attachment::Host { peer_mac } => {
-                Some((Self::Server, Pattern::ipv4(own, Some(*peer_mac))))
-            }
-            _ => None,
-        }
-    }
-
     /// Whether a source that leads so is the sender's.
     #[inline]
     fn admits(self, from: &Way, port: PortId) -> bool {
@@ -125,30 +175,22 @@ impl Source {
     }
 }
 
-/// Which frames of a burst are plain packets for the router.
-///
-/// Counts the burst at its port, once its lengths are read.
-pub(super) fn routed<F: Frame>(
+/// Which of the slots are plain packets for the router.
+#[allow(clippy::too_many_arguments, reason = "one call, taken apart to be read")]
+fn routed<F: Frame>(
     record: &PortRecord,
+    sender: Sender,
+    slots: Slots,
     view: &View,
     tables: &Tables,
     counters: &Counters,
     burst: &Burst<F>,
     lane: &mut Lane,
 ) -> Plain {
-    let none = Plain { slots: 0, padded: 0, port: None };
-    let Some((sender, pattern)) = Sender::of(record) else {
-        let bytes = burst.iter().map(|frame| frame.len() as u64).sum();
-        arrive(record, counters, burst.len() as u64, bytes);
-        return none;
-    };
-    let slots = F::read_heads(burst, &pattern, &mut lane.heads);
-    let bytes = lane.heads.bytes.iter().take(burst.len()).map(|bytes| u64::from(*bytes)).sum();
-    arrive(record, counters, burst.len() as u64, bytes);
     let found = headers::check(&lane.heads, slots, &mut lane.headers);
     let mut slots = found.plain;
     if slots == 0 {
-        return none;
+        return Plain::NONE;
     }
     if matches!(sender, Sender::Guest(..) | Sender::Shared) {
         slots &= !server_replies(burst, found.udp);
@@ -177,7 +219,8 @@ pub(super) fn routed<F: Frame>(
             count_from_guest(counters, adapter, 1, bytes.into());
         }
     }
-    Plain { slots, padded: found.padded & slots, port: alike.map(|way| way.port()) }
+    let port = alike.map(|way| way.port());
+    Plain { slots, padded: found.padded & slots, port, is_routed: true }
 }
 
 /// Counts a burst that has come in.
@@ -264,8 +307,11 @@ impl<I: Io> Path<I> {
         if plain.padded != 0 {
             burst.iter_mut().enumerate().for_each(|(slot, frame)| lane.trim(slot, plain, frame));
         }
-        for ((frame, way), counted) in burst.iter_mut().zip(lane.ways.iter()).zip(&lane.counted) {
-            rewrite(frame, way, *counted);
+        if plain.is_routed {
+            let changes = lane.ways.iter().zip(&lane.counted);
+            for (frame, (way, counted)) in burst.iter_mut().zip(changes) {
+                rewrite(frame, way, *counted);
+            }
         }
         if let Some(port) = plain.port {
             let notes = lane.ways.iter().zip(&lane.headers.bytes).map(|(way, bytes)| Note {
@@ -287,7 +333,9 @@ impl<I: Io> Path<I> {
     pub(super) fn pass(&mut self, from: PortId, plain: Plain, slot: usize, mut frame: I::Frame) {
         let lane = &self.work.lane;
         lane.trim(slot, plain, &mut frame);
-        rewrite(&mut frame, &lane.ways.way(slot), lane.counted[slot]);
+        if plain.is_routed {
+            rewrite(&mut frame, &lane.ways.way(slot), lane.counted[slot]);
+        }
         frame.set_ingress(lane.ingress(slot, from));
         let (port, note) = lane.note(slot, from);
         self.egress.push(&self.counters, port, frame, note);
@@ -303,6 +351,21 @@ fn rewrite<F: Frame>(frame: &mut F, way: &Way, counted: u32) {
 }
 
 impl Lane {
+    /// Reads the heads of a burst, counts it, and answers which frames fit the pattern.
+    #[inline]
+    fn read<F: Frame>(
+        &mut self,
+        pattern: &Pattern,
+        burst: &Burst<F>,
+        record: &PortRecord,
+        counters: &Counters,
+    ) -> Slots {
+        let slots = F::read_heads(burst, pattern, &mut self.heads);
+        let bytes = self.heads.bytes.iter().take(burst.len()).map(|bytes| u64::from(*bytes)).sum();
+        arrive(record, counters, burst.len() as u64, bytes);
+        slots
+    }
+
     /// Ethernet padding is no part of the packet and must not grow into the next frame.
     #[inline]
     fn trim<F: Frame>(&self, slot: usize, plain: Plain, frame: &mut F) {

@@ -105,7 +105,7 @@ impl<I: Io> Path<I> {
         };
         let lane = &mut self.work.lane;
         let plain =
-            express::routed(record, &self.view, &self.tables, &self.counters, burst, lane);
+            express::look(record, &self.view, &self.tables, &self.counters, burst, lane);
         if plain.is_all(burst.len()) {
             self.pass_all(port, plain, burst);
         } else if plain.slots == 0 {

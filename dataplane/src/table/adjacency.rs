@@ -102,6 +102,12 @@ impl Way {
         self.0[NEIGHBOR] >> 56 == AdjacencyKind::Forward as u64
     }
 
+    /// Whether frames are sent by it as they are.
+    #[inline]
+    pub fn is_bridge(&self) -> bool {
+        self.0[NEIGHBOR] >> 56 == AdjacencyKind::Bridge as u64
+    }
+
     /// Its [`AdjacencyKind`] as a number; 0 of a free row.
     #[inline]
     pub fn kind(&self) -> u8 {

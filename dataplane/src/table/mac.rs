@@ -18,8 +18,11 @@ mod writer;
 
 pub use writer::{MacEntry, MacWriter};
 
+#[cfg(not(loom))]
+use crate::simd::buckets;
 use crate::simd::prefetch;
 use super::sync::{AtomicU32, AtomicU64, Ordering, Rows, zeroed_u32};
+use crate::frame::BURST_PKTS;
 use crate::ids::{AdjacencyId, NetworkId};
 use crate::wire::ethernet::MacAddr;
 use hash::KeyedHash;
@@ -101,6 +104,38 @@ impl MacTable {
             for ((key, home), out) in keys.iter().zip(homes).zip(out) {
                 *out = self.find(*key, home);
             }
+        }
+    }
+
+    /// The numbers of the adjacencies that the MACs of a burst lead to, 0 for those that nobody has. The MACs
+    /// are in the low 48 bits, as they lie in frames.
+    #[inline]
+    pub fn lookup_burst(
+        &self,
+        network: NetworkId,
+        macs: &[u64],
+        out: &mut [u32; BURST_PKTS],
+    ) {
+        let mut keys = [0; BURST_PKTS];
+        let mut homes = [0; BURST_PKTS];
+        let base = Self::key(network, MacAddr::ZERO);
+        for ((key, home), mac) in keys.iter_mut().zip(&mut homes).zip(macs) {
+            *key = base | mac.swap_bytes() >> 16;
+            // The writer makes no more buckets than that.
+            *home = (self.home(*key) & 0xffff_ffff) as u32;
+        }
+        let count = macs.len().min(BURST_PKTS);
+        let mut values = [0; BURST_PKTS];
+        #[cfg(not(loom))]
+        let found = buckets::find(self.buckets.all(), &homes[..count], &keys, &mut values);
+        #[cfg(loom)]
+        let found = 0;
+        for (slot, (out, value)) in out.iter_mut().zip(values).enumerate().take(count) {
+            *out = match found >> slot & 1 {
+                1 => (value & 0xffff_ffff) as u32,
+                // It may have had to go further.
+                _ => self.find(keys[slot], homes[slot] as usize).map_or(0, |hit| hit.adjacency.0),
+            };
         }
     }
 

@@ -33,7 +33,8 @@ mod wide {
         into: &mut Heads,
     ) -> bool {
         let words = |[low, high]: [u64; 2]| _mm_set_epi64x(high.cast_signed(), low.cast_signed());
-        let (want, mask) = pattern.words();
+        let (want, mask) = pattern.bits();
+        let start = pattern.start().min(14);
         let (want, mask) = (words(want), words(mask));
         // One segment, and no flag that is not plain; any `data_off`, `refcnt` and `port`.
         let mbuf_want = words([1 << 32, 0]);
@@ -60,7 +61,7 @@ mod wide {
                 if pattern.is_open() && head.add(4).cast::<u64>().read_unaligned() >> 16 == 0 {
                     return false;
                 }
-                into.start[slot] = head.add(14).cast::<u64>().read_unaligned();
+                into.start[slot] = head.add(start).cast::<u64>().read_unaligned();
                 into.middle[slot] = head.add(22).cast::<u32>().read_unaligned();
                 into.ends[slot] = head.add(26).cast::<u64>().read_unaligned();
                 into.bytes[slot] = len;

@@ -1,0 +1,102 @@
+//! Plain frames of a network: from one of its members, whose source MAC and address are right, to a MAC in
+//! the table. They leave as they are.
+
+use super::{Lane, Plain, server_replies};
+use crate::frame::{BURST_PKTS, Burst, Frame, Slots};
+use crate::ids::{AdapterId, NetworkId};
+use crate::pipeline::{Tables, View};
+use crate::record::{BridgedAdapter, PortRecord};
+use crate::wire::ethernet::HEADER_BYTES;
+use crate::wire::ipv4::PROTOCOL_UDP;
+
+/// The low 48 bits.
+const MAC_MASK: u64 = (1 << 48) - 1;
+
+/// A member whose frames the lane can judge.
+pub(super) struct Member<'a> {
+    adapter: &'a BridgedAdapter,
+    network: NetworkId,
+    /// The router's MAC as it lies in frames, whose frames are not for the network; or one that is a group's.
+    router: u64,
+}
+
+impl<'a> Member<'a> {
+    /// Not where sources are learned, where an address is right by more than the adapter's own list, or
+    /// where somebody gets copies.
+    #[inline]
+    pub(super) fn of(adapter: &'a BridgedAdapter, view: &View) -> Option<Self> {
+        let network = view.network(adapter.network)?;
+        let is_listed = !adapter.filters.ip || !adapter.ipv4.is_empty();
+        let is_plain = adapter.filters.mac && is_listed && network.promiscuous.is_empty();
+        let router = network.router_mac.map_or(MAC_MASK, |mac| {
+            let [a, b, c, d, e, f] = mac.0;
+            u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
+        });
+        // Without a list, on a network with a router, other guests' addresses are not to be used.
+        let is_free = adapter.filters.ip || network.router_mac.is_none();
+        (is_plain && is_free).then_some(Self { adapter, network: network.id, router })
+    }
+
+    /// Which of the sources, as they lie in frames, are the adapter's own.
+    #[inline]
+    fn owns(&self, ends: &[u64; BURST_PKTS], count: usize) -> Slots {
+        if !self.adapter.filters.ip {
+            return Slots::MAX;
+        }
+        let source = |end: &u64| u32::from_be((end & 0xffff_ffff) as u32);
+        if let [(network, mask)] = *self.adapter.ipv4 {
+            let ends = ends.iter().take(count);
+            if ends.fold(0, |differs, end| differs | (source(end) & mask ^ network)) == 0 {
+                return Slots::MAX;
+            }
+        }
+        ends.iter().enumerate().take(count).fold(0, |slots, (slot, end)| {
+            let mut listed = self.adapter.ipv4.iter();
+            let is_own = listed.any(|(network, mask)| source(end) & mask == *network);
+            slots | u32::from(is_own) << slot
+        })
+    }
+}
+
+/// Which of the slots are plain frames for another member.
+#[inline]
+pub(super) fn bridged<F: Frame>(
+    record: &PortRecord,
+    member: &Member<'_>,
+    slots: Slots,
+    tables: &Tables,
+    burst: &Burst<F>,
+    lane: &mut Lane,
+) -> Plain {
+    let count = burst.len();
+    let Lane { heads, headers, to, ways, .. } = &mut *lane;
+    let mut slots = slots & member.owns(&heads.ends, count);
+    let (mut udp, mut ours, mut longest) = (0, 0, 0);
+    for slot in 0..count {
+        udp |= u32::from(heads.middle[slot] >> 8 & 0xff == PROTOCOL_UDP.into()) << slot;
+        ours |= u32::from(heads.start[slot] & MAC_MASK == member.router) << slot;
+        headers.bytes[slot] = heads.bytes[slot].saturating_sub(HEADER_BYTES as u32);
+        longest = longest.max(headers.bytes[slot]);
+    }
+    slots &= !ours;
+    if member.adapter.filters.dhcp && udp & slots != 0 {
+        slots &= !server_replies(burst, udp & slots);
+    }
+    if slots == 0 {
+        return Plain::NONE;
+    }
+    tables.macs.lookup_burst(member.network, &heads.start[..count], to);
+    tables.adjacencies.ways(&to[..count], ways);
+    let takes = |way: &crate::table::Way, bytes: u32| {
+        way.is_bridge() && way.port() != record.id && way.takes_untagged(bytes as usize)
+    };
+    let alike = ways.alike().filter(|way| takes(way, longest));
+    if alike.is_none() {
+        slots = (0..count).filter(|slot| slots >> slot & 1 != 0).fold(0, |passed, slot| {
+            passed | u32::from(takes(&ways.way(slot), headers.bytes[slot])) << slot
+        });
+    }
+    lane.sender = Some(member.adapter.adapter);
+    debug_assert!(member.adapter.adapter != AdapterId::NONE);
+    Plain { slots, padded: 0, port: alike.map(|way| way.port()), is_routed: false }
+}

@@ -1,0 +1,104 @@
+//! Buckets of the MAC table for many keys, searched all together.
+
+use super::prefetch;
+use crate::frame::{BURST_PKTS, Slots};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A cache line: four keys, then their values.
+pub(crate) type Bucket = [AtomicU64; 8];
+/// Keys of a bucket.
+pub(crate) const WAYS: usize = 4;
+
+/// Looks for each key in the bucket that is its home; answers which are there, and their values. Keys are
+/// not 0.
+#[inline]
+pub(crate) fn find(
+    buckets: &[Bucket],
+    homes: &[u32],
+    keys: &[u64; BURST_PKTS],
+    into: &mut [u64; BURST_PKTS],
+) -> Slots {
+    for home in homes {
+        if let Some(bucket) = buckets.get(*home as usize) {
+            prefetch(bucket);
+        }
+    }
+    #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
+    if super::has_avx512() {
+        // SAFETY: what it is compiled for has just been found.
+        return unsafe { wide::find(buckets, homes, keys, into) };
+    }
+    find_each(buckets, homes, keys, into)
+}
+
+/// The same word by word.
+fn find_each(
+    buckets: &[Bucket],
+    homes: &[u32],
+    keys: &[u64; BURST_PKTS],
+    into: &mut [u64; BURST_PKTS],
+) -> Slots {
+    let mut slots = 0;
+    for (slot, ((home, key), into)) in homes.iter().zip(keys).zip(into).enumerate() {
+        let Some(bucket) = buckets.get(*home as usize) else { continue };
+        let (names, values) = bucket.split_at(WAYS);
+        if let Some(way) = names.iter().position(|name| name.load(Ordering::Acquire) == *key) {
+            *into = values[way].load(Ordering::Acquire);
+            slots |= 1 << slot;
+        }
+    }
+    slots
+}
+
+#[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
+mod wide {
+    use super::{BURST_PKTS, Bucket, Slots, WAYS};
+    use std::arch::x86_64::*;
+    use std::sync::atomic::Ordering;
+
+    /// All keys of a bucket at a stroke; processors of this kind don't read the value before.
+    #[target_feature(enable = "avx512f,avx512vl,bmi1")]
+    pub(super) fn find(
+        buckets: &[Bucket],
+        homes: &[u32],
+        keys: &[u64; BURST_PKTS],
+        into: &mut [u64; BURST_PKTS],
+    ) -> Slots {
+        let mut slots = 0;
+        for (slot, ((home, key), into)) in homes.iter().zip(keys).zip(into).enumerate() {
+            let Some(bucket) = buckets.get(*home as usize) else { continue };
+            // SAFETY: four words at the begin of the bucket, each aligned and so read whole.
+            let names = unsafe { _mm256_loadu_si256(bucket.as_ptr().cast()) };
+            let found = _mm256_cmpeq_epi64_mask(names, _mm256_set1_epi64x(key.cast_signed()));
+            // Bit 4 stands for none: the last word, which is there in any case.
+            let way = (u32::from(found) | 1 << (WAYS - 1)).trailing_zeros() as usize;
+            *into = bucket[WAYS + way % WAYS].load(Ordering::Acquire);
+            slots |= u32::from(found != 0) << slot;
+        }
+        slots
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn many_at_once_are_what_one_after_another_are(
+            words in prop::collection::vec(prop::array::uniform8(1u64..9), 0..8),
+            homes in prop::collection::vec(0u32..9, 0..BURST_PKTS),
+            keys in prop::collection::vec(1u64..12, BURST_PKTS),
+        ) {
+            let buckets: Vec<_> = words.iter().map(|words| words.map(AtomicU64::new)).collect();
+            let keys: [u64; BURST_PKTS] = keys.try_into().unwrap();
+            let (mut one, mut all) = ([0; BURST_PKTS], [0; BURST_PKTS]);
+            let found = find_each(&buckets, &homes, &keys, &mut one);
+            prop_assert_eq!(find(&buckets, &homes, &keys, &mut all), found);
+            for slot in (0..BURST_PKTS).filter(|slot| found >> slot & 1 != 0) {
+                prop_assert_eq!(all[slot], one[slot]);
+            }
+        }
+    }
+}
