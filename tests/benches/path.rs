@@ -19,12 +19,12 @@ use dataplane::table::{
 };
 use dataplane::wire::ethernet::MacAddr;
 use dataplane::worker::{Command, Worker};
-use oracle::{Choice, eal, per_item};
+use oracle::{eal, per_item};
 use std::error::Error;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use tests::frames::{ethernet, ipv4, udp};
-use tests::measure::{Better, Contestant, ROUNDS, Report, take_turns};
+use tests::measure::{Better, Choice, Contestant, ROUNDS, Report, take_turns};
 use tests::replay;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;

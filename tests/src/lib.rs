@@ -34,6 +34,7 @@ pub mod host;
 pub mod lab;
 pub mod measure;
 pub mod paced;
+pub mod prefixes;
 pub mod probes;
 pub mod raw;
 pub mod replay;
