@@ -155,14 +155,14 @@ impl Pattern {
 
     /// IPv4 without options to some station, from one; [`Heads::start`] is the frame's.
     pub fn bridged(from: MacAddr) -> Self {
-        let (want, mask) =
-            Self::words([[0; 6], from.0], [[1, 0, 0, 0, 0, 0], [0xff; 6]]);
+        let (want, mask) = Self::words([[0; 6], from.0], [[1, 0, 0, 0, 0, 0], [0xff; 6]]);
         Self { want, mask, is_open: false, start: 0 }
     }
 
     /// Both MACs, and behind them EtherType, version and length of the header.
     fn words(macs: [[u8; 6]; 2], masks: [[u8; 6]; 2]) -> ([u64; 2], [u64; 2]) {
-        let words = |[[a, b, c, d, e, f], [g, h, i, j, k, l]]: [[u8; 6]; 2], [m, n, o, p]: [u8; 4]| {
+        let words = |[[a, b, c, d, e, f], [g, h, i, j, k, l]]: [[u8; 6]; 2],
+                     [m, n, o, p]: [u8; 4]| {
             [[a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p]].map(u64::from_le_bytes)
         };
         (words(macs, [8, 0, 0x45, 0]), words(masks, [0xff, 0xff, 0xff, 0]))

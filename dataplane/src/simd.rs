@@ -2,7 +2,10 @@
 //!
 //! Beside [`crate::dpdk`] the only room with `unsafe`: gathers and prefetches, which have no safe name, and
 //! the calls into code that is compiled for more than the baseline.
-#![allow(unsafe_code, reason = "intrinsics without a safe name, and calls of what was found to be there")]
+#![allow(
+    unsafe_code,
+    reason = "intrinsics without a safe name, and calls of what was found to be there"
+)]
 
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;

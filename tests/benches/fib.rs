@@ -7,14 +7,14 @@ use dataplane::ids::AdjacencyId;
 use dataplane::table::{Ipv4Fib, Ipv4FibWriter, Qsbr};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
-use oracle::{BULK, Choice, eal, per_item};
-use std::collections::HashSet;
+use oracle::{BULK, eal, per_item};
 use std::error::Error;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tests::frames::Random;
-use tests::measure::{Better, Contestant, ROUNDS, Report, take_turns};
+use tests::measure::{Better, Choice, Contestant, ROUNDS, Report, take_turns};
+use tests::prefixes::{Prefix, hosts, internet};
 
 /// Addresses looked up in a round.
 const LOOK_UPS: usize = 1 << 20;
@@ -22,85 +22,6 @@ const LOOK_UPS: usize = 1 << 20;
 const UPDATES: usize = 20_000;
 /// Next hops that routes point to.
 const NEXT_HOPS: u32 = 1_000;
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Prefix {
-    addr: u32,
-    len: u8,
-}
-
-impl Prefix {
-    fn new(bits: u32, len: u8) -> Self {
-        Self { addr: bits & u32::MAX.checked_shl(32 - u32::from(len)).unwrap_or(0), len }
-    }
-
-    /// An address that it holds.
-    fn address(self, random: &mut Random) -> u32 {
-        let host = u32::MAX.checked_shr(self.len.into()).unwrap_or(0);
-        self.addr | word(random) & host
-    }
-}
-
-fn word(random: &mut Random) -> u32 {
-    u32::try_from(random.number() >> 32).unwrap_or(0)
-}
-
-/// As many guests' addresses, in /24s that they fill by a quarter.
-fn hosts(count: usize, random: &mut Random) -> Vec<Prefix> {
-    distinct(count, || {
-        let network = 0x0b00_0000 + u32::try_from(random.below(count / 64 + 1)).unwrap_or(0) * 256;
-        Prefix::new(network | word(random) & 0xff, 32)
-    })
-}
-
-/// Lengths roughly as in a table of the whole Internet, three in five a /24, with 1,000 guests among
-/// them. Generated, of no router's.
-fn internet(count: usize, random: &mut Random) -> Vec<Prefix> {
-    const PER_MILLE: [(u8, usize); 17] = [
-        (8, 1),
-        (10, 1),
-        (11, 1),
-        (12, 1),
-        (13, 1),
-        (14, 1),
-        (15, 2),
-        (16, 14),
-        (17, 8),
-        (18, 14),
-        (19, 26),
-        (20, 46),
-        (21, 52),
-        (22, 112),
-        (23, 101),
-        (24, 618),
-        (32, 1),
-    ];
-    distinct(count, || {
-        let mut at = random.below(1_000);
-        let chosen = PER_MILLE.iter().find(|(_, part)| match at.checked_sub(*part) {
-            Some(rest) => {
-                at = rest;
-                false
-            }
-            None => true,
-        });
-        let len = chosen.map_or(24, |(len, _)| *len);
-        // Unicast space, without the last /8 of it (table_oracle.rs says why).
-        Prefix::new(0x0100_0000 + word(random) % 0xde00_0000, len)
-    })
-}
-
-fn distinct(count: usize, mut next: impl FnMut() -> Prefix) -> Vec<Prefix> {
-    let mut seen = HashSet::new();
-    let mut prefixes = Vec::with_capacity(count);
-    while prefixes.len() < count {
-        let prefix = next();
-        if seen.insert(prefix) {
-            prefixes.push(prefix);
-        }
-    }
-    prefixes
-}
 
 /// All tables with the same routes.
 struct Tables {

@@ -6,11 +6,11 @@ use dataplane::dpdk::oracle::RteHash;
 use dataplane::ids::{AdjacencyId, NetworkId};
 use dataplane::table::{MacTable, MacWriter, Qsbr};
 use dataplane::wire::ethernet::MacAddr;
-use oracle::{BULK, Choice, eal, orders, per_item};
+use oracle::{BULK, eal, orders, per_item};
 use std::error::Error;
 use std::hint::black_box;
 use tests::frames::Random;
-use tests::measure::{Better, Contestant, ROUNDS, Report, take_turns};
+use tests::measure::{Better, Choice, Contestant, ROUNDS, Report, take_turns};
 
 /// Keys looked up in a round.
 const LOOK_UPS: usize = 1 << 20;

@@ -14,17 +14,15 @@ use dataplane::record::{
     Attachment, BridgedAdapter, Filters, Member, MemberKind, NetworkRecord, PortRecord,
     UnknownUnicast, Uplink,
 };
-use dataplane::table::{
-    Adjacency, AdjacencyKind, AdjacencyWriter, Ipv4FibWriter, MacWriter, Qsbr,
-};
+use dataplane::table::{Adjacency, AdjacencyKind, AdjacencyWriter, Ipv4FibWriter, MacWriter, Qsbr};
 use dataplane::wire::ethernet::MacAddr;
 use dataplane::worker::{Command, Worker};
-use oracle::{Choice, eal, per_item};
+use oracle::{eal, per_item};
 use std::error::Error;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use tests::frames::{ethernet, ipv4, udp};
-use tests::measure::{Better, Contestant, Report, take_turns};
+use tests::measure::{Better, Choice, Contestant, Report, take_turns};
 use tests::replay;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -86,7 +84,10 @@ impl Devices {
         let number = self.next;
         self.next += 1;
         let file = self.dir.path().join(format!("{number}.pcap"));
-        replay::write(&file, &frames.iter().cycle().take(frames.len().max(256)).cloned().collect::<Vec<_>>())?;
+        replay::write(
+            &file,
+            &frames.iter().cycle().take(frames.len().max(256)).cloned().collect::<Vec<_>>(),
+        )?;
         let source = format!("net_pcap{number},rx_pcap={},infinite_rx=1", file.display());
         let sink = format!("net_null{number},no-rx=1");
         let (_, rx, _) = attach(self.eal, &AttachSpec::new(&source, self.pool))?;
@@ -121,17 +122,23 @@ fn worker(pool: Pool, rx: (PortId, Rx), tx: (PortId, Tx), count: u32) -> Result<
         let adapter = AdapterId(number + 10);
         let to = adjacencies.add(adjacency(AdjacencyKind::Forward, VENET, adapter))?;
         fib.insert(guest_ip(number).into(), 32, to)?;
-        let to: AdjacencyId = adjacencies.add(adjacency(AdjacencyKind::Bridge, UP, AdapterId::NONE))?;
+        let to: AdjacencyId =
+            adjacencies.add(adjacency(AdjacencyKind::Bridge, UP, AdapterId::NONE))?;
         macs.insert(NetworkId(1), guest_mac(number), to, true)?;
     }
-    let tables =
-        Tables { fib: fib.fib().clone(), adjacencies: adjacencies.table().clone(), macs: macs.table().clone() };
+    let tables = Tables {
+        fib: fib.fib().clone(),
+        adjacencies: adjacencies.table().clone(),
+        macs: macs.table().clone(),
+    };
     let punts = Arc::new(crossbeam::queue::ArrayQueue::new(1024));
     let path = Path::new(tables, Arc::new(Counters::new()), pool, punts, Rates::default());
     let reader = qsbr.register().ok_or("no reader")?;
     let (mut worker, link) = Worker::new(path, reader, now_ns)?;
-    let record = |id, own_mac, attachment| Some(Arc::new(PortRecord { id, own_mac, mtu: 1500, attachment }));
-    let wire = Member { port: UP, adapter: AdapterId::NONE, vlan: 0, kind: MemberKind::Uplink, mtu: 1500 };
+    let record =
+        |id, own_mac, attachment| Some(Arc::new(PortRecord { id, own_mac, mtu: 1500, attachment }));
+    let wire =
+        Member { port: UP, adapter: AdapterId::NONE, vlan: 0, kind: MemberKind::Uplink, mtu: 1500 };
     let network = NetworkRecord {
         id: NetworkId(1),
         members: Box::new([wire]),
@@ -152,7 +159,10 @@ fn worker(pool: Pool, rx: (PortId, Rx), tx: (PortId, Tx), count: u32) -> Result<
     let uplink = Uplink { untagged: None, vlans: Box::new([]) };
     let commands = [
         Command::SetPort(UP, record(UP, UP_MAC, Attachment::Uplink(uplink))),
-        Command::SetPort(VENET, record(VENET, VENET_MAC, Attachment::Shared { peer_mac: VENET_PEER })),
+        Command::SetPort(
+            VENET,
+            record(VENET, VENET_MAC, Attachment::Shared { peer_mac: VENET_PEER }),
+        ),
         Command::SetPort(GUEST, record(GUEST, UP_MAC, Attachment::Bridged(guest))),
         Command::SetNetwork(NetworkId(1), Some(Arc::new(network))),
         Command::SetTx { port: tx.0, tx: Some(TxPort::new(TxRoute::Own(tx.1))) },

@@ -30,6 +30,11 @@ pub fn mac(text: &str) -> Mac {
     bytes
 }
 
+/// Writes `02:00:00:00:00:01`.
+pub fn mac_text(mac: Mac) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
+
 /// Reads a dotted address.
 pub fn ip(text: &str) -> Ipv4Addr {
     text.parse().unwrap_or_else(|_| panic!("bad address {text}"))

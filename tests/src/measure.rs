@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Rounds of a benchmark, at least.
 pub const ROUNDS: usize = 9;
@@ -17,6 +17,28 @@ pub enum Better {
     More,
     /// Times, cycles, memory.
     Less,
+}
+
+/// What the command line asks for.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// Where the JSON goes.
+    pub directory: PathBuf,
+    words: Vec<String>,
+}
+
+impl Choice {
+    /// The words are parts of cases' names; cargo's own `--bench` is none.
+    pub fn from_arguments() -> Self {
+        let words = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+        let directory = std::env::var_os("GUESTWAY_BENCH_DIR").map(PathBuf::from);
+        Self { directory: directory.unwrap_or_else(|| "target/bench".into()), words }
+    }
+
+    /// Whether a case is among them; without words all are.
+    pub fn wants(&self, case: &str) -> bool {
+        self.words.is_empty() || self.words.iter().any(|word| case.contains(word.as_str()))
+    }
 }
 
 /// Somebody who does the work once and says how he did, in the row's unit.
@@ -42,15 +64,24 @@ pub struct Samples {
 
 /// Lets all of them run once to warm up and then `rounds` times, each round from another one on.
 pub fn take_turns(rounds: usize, contestants: &mut [Contestant<'_>]) -> Samples {
+    take_turns_in(rounds, 1, contestants)
+}
+
+/// As [`take_turns`], with several turns in a round, of which each contestant's mean is taken.
+pub fn take_turns_in(rounds: usize, turns: usize, contestants: &mut [Contestant<'_>]) -> Samples {
     let count = contestants.len();
     let mut values = vec![Vec::with_capacity(rounds); count];
     contestants.iter_mut().for_each(|contestant| {
         (contestant.run)();
     });
     for round in 0..rounds {
-        for turn in 0..count {
-            let at = (round + turn) % count;
-            values[at].push((contestants[at].run)());
+        let mut sums = vec![0.0; count];
+        for turn in 0..turns * count {
+            let at = (round + turn / count + turn) % count;
+            sums[at] += (contestants[at].run)();
+        }
+        for (values, sum) in values.iter_mut().zip(sums) {
+            values.push(sum / turns as f64);
         }
     }
     Samples { names: contestants.iter().map(|contestant| contestant.name).collect(), values }
@@ -239,9 +270,13 @@ mod tests {
             }),
         ];
         let samples = take_turns(2, &mut both);
-        drop(both);
         assert_eq!(*order.borrow(), "ababba");
         assert_eq!(samples.values, [[1.0, 1.0], [2.0, 2.0]]);
+        order.borrow_mut().clear();
+        let samples = take_turns_in(1, 2, &mut both);
+        drop(both);
+        assert_eq!(*order.borrow(), "ababba");
+        assert_eq!(samples.values, [[1.0], [2.0]]);
     }
 
     #[test]

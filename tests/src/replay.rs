@@ -10,6 +10,8 @@ use std::time::Duration;
 
 /// Captures no longer than this are played from memory, whatever is in them.
 pub const SNAP_BYTES: u32 = 65_535;
+/// Bytes before each frame in a file.
+pub const RECORD_HEADER_BYTES: usize = 16;
 
 /// Writes frames, without FCS, in order.
 pub fn write(path: &Path, frames: &[Vec<u8>]) -> io::Result<()> {
@@ -31,10 +33,22 @@ pub fn write(path: &Path, frames: &[Vec<u8>]) -> io::Result<()> {
 
 /// Reads all frames of a capture.
 pub fn read(path: &Path) -> io::Result<Vec<Vec<u8>>> {
-    let mut reader = PcapReader::new(io::BufReader::new(File::open(path)?)).map_err(io::Error::other)?;
+    let mut reader =
+        PcapReader::new(io::BufReader::new(File::open(path)?)).map_err(io::Error::other)?;
     let mut frames = Vec::new();
     while let Some(packet) = reader.next_packet() {
         frames.push(packet.map_err(io::Error::other)?.data.into_owned());
+    }
+    Ok(frames)
+}
+
+/// As [`read`], of a file whose writer was stopped: what is not whole at its end is left.
+pub fn read_whole(path: &Path) -> io::Result<Vec<Vec<u8>>> {
+    let mut reader =
+        PcapReader::new(io::BufReader::new(File::open(path)?)).map_err(io::Error::other)?;
+    let mut frames = Vec::new();
+    while let Some(Ok(packet)) = reader.next_packet() {
+        frames.push(packet.data.into_owned());
     }
     Ok(frames)
 }
@@ -50,5 +64,9 @@ mod tests {
         let frames = vec![vec![1; 60], vec![2; 1514]];
         write(&path, &frames).expect("written");
         assert_eq!(read(&path).expect("read"), frames);
+        let file = File::options().write(true).open(&path).expect("the file");
+        file.set_len(file.metadata().expect("its length").len() - 1).expect("cut");
+        assert!(read(&path).is_err());
+        assert_eq!(read_whole(&path).expect("read"), frames[..1]);
     }
 }

@@ -5,8 +5,8 @@
 
 use super::mempool::Pool;
 use crate::frame::{
-    Burst, ChecksumState, Frame, FramePool, HEADROOM_BYTES, Heads, Ingress, PLAIN_BYTES,
-    Pattern, Slots,
+    Burst, ChecksumState, Frame, FramePool, HEADROOM_BYTES, Heads, Ingress, PLAIN_BYTES, Pattern,
+    Slots,
 };
 use crate::ids::{AdapterId, PortId};
 use crate::wire::offload::{self, Headers, Offload};

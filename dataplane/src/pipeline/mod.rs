@@ -104,8 +104,7 @@ impl<I: Io> Path<I> {
             return self.refuse(port, burst);
         };
         let lane = &mut self.work.lane;
-        let plain =
-            express::look(record, &self.view, &self.tables, &self.counters, burst, lane);
+        let plain = express::look(record, &self.view, &self.tables, &self.counters, burst, lane);
         if plain.is_all(burst.len()) {
             self.pass_all(port, plain, burst);
         } else if plain.slots == 0 {

@@ -158,15 +158,20 @@ mod wide {
             let len = _mm512_cvtepu32_epi64(load_half(&lens[group]));
             let sum = _mm512_add_epi64(
                 _mm512_add_epi64(
-                    _mm512_add_epi64(_mm512_and_si512(start, low_half), _mm512_srli_epi64::<32>(start)),
+                    _mm512_add_epi64(
+                        _mm512_and_si512(start, low_half),
+                        _mm512_srli_epi64::<32>(start),
+                    ),
                     _mm512_add_epi64(_mm512_and_si512(end, low_half), _mm512_srli_epi64::<32>(end)),
                 ),
                 middle,
             );
             let quotient = _mm512_mullo_epi64(sum, words(INVERSE));
             let is_sum_right = _mm512_cmple_epu64_mask(quotient, words(u64::MAX / 0xffff));
-            let is_whole =
-                _mm512_cmpeq_epi64_mask(_mm512_and_si512(start, words(0xff3f_0000_0000_00ff)), words(0x45));
+            let is_whole = _mm512_cmpeq_epi64_mask(
+                _mm512_and_si512(start, words(0xff3f_0000_0000_00ff)),
+                words(0x45),
+            );
             let bytes = _mm512_shuffle_epi8(start, length);
             let frame_bytes = _mm512_add_epi64(bytes, words(HEADER_BYTES as u64));
             let is_long = _mm512_cmpge_epu64_mask(bytes, words(ipv4::HEADER_BYTES as u64));
@@ -190,7 +195,12 @@ mod wide {
             if special != 0 {
                 plain &= !of_words(special);
             }
-            longest = _mm512_mask_max_epu64(longest, plain & (slots >> shift & 0xff) as u8, longest, bytes);
+            longest = _mm512_mask_max_epu64(
+                longest,
+                plain & (slots >> shift & 0xff) as u8,
+                longest,
+                bytes,
+            );
             found.plain |= u32::from(plain) << shift;
             found.padded |= u32::from(is_padded & plain) << shift;
             found.udp |= u32::from(is_udp & plain) << shift;

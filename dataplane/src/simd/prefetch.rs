@@ -1,6 +1,5 @@
 //! Asking the CPU for a cache line before it is read.
 
-
 /// Begins to load the line that `place` lies in. A hint: it changes nothing but time.
 #[inline]
 pub(crate) fn prefetch<T>(place: &T) {

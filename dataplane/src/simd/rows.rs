@@ -58,7 +58,8 @@ mod wide {
         let mut differs = _mm256_setzero_si256();
         let mut first = None;
         for (number, into) in numbers.iter().zip(into) {
-            let row = table.get(*number as usize).map_or(NO_ROW.as_ptr(), |row| row.as_ptr().cast());
+            let row =
+                table.get(*number as usize).map_or(NO_ROW.as_ptr(), |row| row.as_ptr().cast());
             // SAFETY: four words of the table, or of the row of zeros, and four of the array; any
             // alignment will do.
             unsafe {

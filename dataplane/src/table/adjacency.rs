@@ -9,13 +9,13 @@
 //! FIB in place of the old one.
 
 use super::TableFull;
-use crate::simd::prefetch;
-#[cfg(not(loom))]
-use crate::simd::rows;
 use super::reclaim::{Limbo, Qsbr};
 use super::sync::{AtomicU64, Ordering, Rows};
 use crate::frame::BURST_PKTS;
 use crate::ids::{AdapterId, AdjacencyId, PortId};
+use crate::simd::prefetch;
+#[cfg(not(loom))]
+use crate::simd::rows;
 use crate::wire::ethernet::MacAddr;
 use std::sync::Arc;
 
@@ -217,7 +217,8 @@ impl AdjacencyTable {
     pub fn ways(&self, numbers: &[u32], into: &mut Ways) {
         #[cfg(not(loom))]
         {
-            into.differs = rows::read(self.rows.all(), numbers, into.rows.iter_mut().map(|way| &mut way.0));
+            into.differs =
+                rows::read(self.rows.all(), numbers, into.rows.iter_mut().map(|way| &mut way.0));
         }
         #[cfg(loom)]
         for (number, row) in numbers.iter().zip(&mut into.rows) {

@@ -18,12 +18,12 @@ mod writer;
 
 pub use writer::{MacEntry, MacWriter};
 
-#[cfg(not(loom))]
-use crate::simd::buckets;
-use crate::simd::prefetch;
 use super::sync::{AtomicU32, AtomicU64, Ordering, Rows, zeroed_u32};
 use crate::frame::BURST_PKTS;
 use crate::ids::{AdjacencyId, NetworkId};
+#[cfg(not(loom))]
+use crate::simd::buckets;
+use crate::simd::prefetch;
 use crate::wire::ethernet::MacAddr;
 use hash::KeyedHash;
 
@@ -110,12 +110,7 @@ impl MacTable {
     /// The numbers of the adjacencies that the MACs of a burst lead to, 0 for those that nobody has. The MACs
     /// are in the low 48 bits, as they lie in frames.
     #[inline]
-    pub fn lookup_burst(
-        &self,
-        network: NetworkId,
-        macs: &[u64],
-        out: &mut [u32; BURST_PKTS],
-    ) {
+    pub fn lookup_burst(&self, network: NetworkId, macs: &[u64], out: &mut [u32; BURST_PKTS]) {
         let mut keys = [0; BURST_PKTS];
         let mut homes = [0; BURST_PKTS];
         let base = Self::key(network, MacAddr::ZERO);

@@ -2,7 +2,6 @@
 
 use dataplane::dpdk::{Eal, EalOptions};
 use std::error::Error;
-use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Instant;
 use tests::frames::Random;
@@ -66,25 +65,4 @@ pub(crate) fn orders(
         ("zipf", (0..count).map(|_| zipf(random)).collect()),
         ("sequential", (0..count).map(|number| number % entries).collect()),
     ]
-}
-
-/// What the command line asks for.
-pub(crate) struct Choice {
-    /// Where the JSON goes.
-    pub(crate) directory: PathBuf,
-    words: Vec<String>,
-}
-
-impl Choice {
-    /// The words are parts of cases' names; cargo's own `--bench` is none.
-    pub(crate) fn from_arguments() -> Self {
-        let words = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-        let directory = std::env::var_os("GUESTWAY_BENCH_DIR").map(PathBuf::from);
-        Self { directory: directory.unwrap_or_else(|| "target/bench".into()), words }
-    }
-
-    /// Whether a case is among them; without words all are.
-    pub(crate) fn wants(&self, case: &str) -> bool {
-        self.words.is_empty() || self.words.iter().any(|word| case.contains(word.as_str()))
-    }
 }

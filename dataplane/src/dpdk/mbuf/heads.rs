@@ -27,11 +27,7 @@ mod wide {
 
     /// Reads the heads of a full burst; false where one is not plain or does not fit.
     #[target_feature(enable = "avx512f,avx512vl")]
-    pub(super) fn read(
-        burst: &Burst<Mbuf>,
-        pattern: &Pattern,
-        into: &mut Heads,
-    ) -> bool {
+    pub(super) fn read(burst: &Burst<Mbuf>, pattern: &Pattern, into: &mut Heads) -> bool {
         let words = |[low, high]: [u64; 2]| _mm_set_epi64x(high.cast_signed(), low.cast_signed());
         let (want, mask) = pattern.bits();
         let start = pattern.start().min(14);
