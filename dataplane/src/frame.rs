@@ -100,12 +100,14 @@ pub struct Heads {
     pub ends: [u64; BURST_PKTS],
     /// Bytes of each frame.
     pub bytes: [u32; BURST_PKTS],
+    /// Where the pattern says so, both ports: the four bytes behind a header without options.
+    pub ports: [u32; BURST_PKTS],
 }
 
 impl Default for Heads {
     fn default() -> Self {
         let (words, halves) = ([0; BURST_PKTS], [0; BURST_PKTS]);
-        Self { start: words, middle: halves, ends: words, bytes: halves }
+        Self { start: words, middle: halves, ends: words, bytes: halves, ports: halves }
     }
 }
 
@@ -140,23 +142,25 @@ pub struct Pattern {
     is_open: bool,
     /// Where the bytes of [`Heads::start`] begin.
     start: usize,
+    /// Whether [`Heads::ports`] are read.
+    has_ports: bool,
 }
 
 impl Pattern {
     /// IPv4 without options to a MAC, from one, or from any that a station can have; [`Heads::start`] is the
     /// header's.
-    pub fn routed(to: MacAddr, from: Option<MacAddr>) -> Self {
+    pub fn routed(to: MacAddr, from: Option<MacAddr>, has_ports: bool) -> Self {
         // Of a source that is open, the group bit.
         let source_mask = from.map_or([1, 0, 0, 0, 0, 0], |_| [0xff; 6]);
         let source = from.unwrap_or(MacAddr::ZERO);
         let (want, mask) = Self::words([to.0, source.0], [[0xff; 6], source_mask]);
-        Self { want, mask, is_open: from.is_none(), start: HEADER_BYTES }
+        Self { want, mask, is_open: from.is_none(), start: HEADER_BYTES, has_ports }
     }
 
     /// IPv4 without options to some station, from one; [`Heads::start`] is the frame's.
     pub fn bridged(from: MacAddr) -> Self {
         let (want, mask) = Self::words([[0; 6], from.0], [[1, 0, 0, 0, 0, 0], [0xff; 6]]);
-        Self { want, mask, is_open: false, start: 0 }
+        Self { want, mask, is_open: false, start: 0, has_ports: true }
     }
 
     /// Both MACs, and behind them EtherType, version and length of the header.
@@ -176,6 +180,11 @@ impl Pattern {
     /// Whether the source may be anybody's: then one of 0 is none.
     pub(crate) fn is_open(&self) -> bool {
         self.is_open
+    }
+
+    /// Whether [`Heads::ports`] are to be read.
+    pub(crate) fn has_ports(&self) -> bool {
+        self.has_ports
     }
 
     /// Where the bytes of [`Heads::start`] begin; 14 at most.
@@ -213,6 +222,7 @@ pub fn read_each_head<F: Frame>(burst: &Burst<F>, pattern: &Pattern, into: &mut 
             into.start[slot] = word(head, pattern.start);
             into.middle[slot] = (word(head, 22) & 0xffff_ffff) as u32;
             into.ends[slot] = word(head, 26);
+            into.ports[slot] = (word(head, 30) >> 32) as u32;
         }
     }
     slots

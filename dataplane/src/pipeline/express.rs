@@ -120,7 +120,7 @@ impl<'a> Task<'a> {
             }
             _ => return Self::None,
         };
-        Self::Route(sender, Pattern::routed(own, from))
+        Self::Route(sender, Pattern::routed(own, from, sender.is_guests()))
     }
 }
 
@@ -138,6 +138,11 @@ enum Sender {
 }
 
 impl Sender {
+    #[inline]
+    fn is_guests(self) -> bool {
+        matches!(self, Self::Guest(..) | Self::Shared)
+    }
+
     /// Whether a source that leads so is the sender's.
     #[inline]
     fn admits(self, from: &Way, port: PortId) -> bool {
@@ -192,8 +197,8 @@ fn routed<F: Frame>(
     if slots == 0 {
         return Plain::NONE;
     }
-    if matches!(sender, Sender::Guest(..) | Sender::Shared) {
-        slots &= !server_replies(burst, found.udp);
+    if sender.is_guests() {
+        slots &= !server_replies(burst, headers::to_clients(&lane.heads) & slots);
     }
     let count = burst.len();
     tables.fib.lookup_burst(&lane.headers.destinations, &mut lane.to);
@@ -252,10 +257,10 @@ impl Exit<'_> {
     }
 }
 
-/// Of the UDP packets, those that a DHCP server might have sent: to a client's port, or cut short.
-fn server_replies<F: Frame>(burst: &Burst<F>, udp: Slots) -> Slots {
+/// Those of the slots whose packets a DHCP server might have sent. There are few to be asked about.
+fn server_replies<F: Frame>(burst: &Burst<F>, slots: Slots) -> Slots {
     let mut replies = 0;
-    let mut left = udp;
+    let mut left = slots;
     while left != 0 {
         let slot = left.trailing_zeros() as usize;
         left &= left - 1;
@@ -314,16 +319,17 @@ impl<I: Io> Path<I> {
             }
         }
         if let Some(port) = plain.port {
-            let notes = lane.ways.iter().zip(&lane.headers.bytes).map(|(way, bytes)| Note {
+            let (sizes, more) = lane.sizes(plain);
+            let notes = lane.ways.iter().zip(sizes).map(|(way, bytes)| Note {
                 adapter: way.adapter(),
                 from,
-                bytes: HEADER_BYTES as u32 + bytes,
+                bytes: bytes + more,
             });
             let ingress = |slot| lane.ingress(slot, from);
             return self.egress.push_all(&self.counters, port, burst, notes, ingress);
         }
         for (slot, mut frame) in burst.drain(..).enumerate() {
-            let (port, note) = lane.note(slot, from);
+            let (port, note) = lane.note(slot, plain, from);
             frame.set_ingress(lane.ingress(slot, from));
             self.egress.push(&self.counters, port, frame, note);
         }
@@ -337,7 +343,7 @@ impl<I: Io> Path<I> {
             rewrite(&mut frame, &lane.ways.way(slot), lane.counted[slot]);
         }
         frame.set_ingress(lane.ingress(slot, from));
-        let (port, note) = lane.note(slot, from);
+        let (port, note) = lane.note(slot, plain, from);
         self.egress.push(&self.counters, port, frame, note);
     }
 }
@@ -379,11 +385,20 @@ impl Lane {
         Ingress { port, adapter: self.sender.unwrap_or(AdapterId(self.senders[slot])) }
     }
 
+    /// Bytes of each frame, once so many are added.
     #[inline]
-    fn note(&self, slot: usize, from: PortId) -> (PortId, Note) {
+    fn sizes(&self, plain: Plain) -> (&[u32; BURST_PKTS], u32) {
+        match plain.is_routed {
+            true => (&self.headers.bytes, HEADER_BYTES as u32),
+            false => (&self.heads.bytes, 0),
+        }
+    }
+
+    #[inline]
+    fn note(&self, slot: usize, plain: Plain, from: PortId) -> (PortId, Note) {
         let way = self.ways.way(slot);
-        let bytes = HEADER_BYTES as u32 + self.headers.bytes[slot];
-        (way.port(), Note { adapter: way.adapter(), from, bytes })
+        let (sizes, more) = self.sizes(plain);
+        (way.port(), Note { adapter: way.adapter(), from, bytes: sizes[slot] + more })
     }
 }
 

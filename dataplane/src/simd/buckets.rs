@@ -1,6 +1,5 @@
 //! Buckets of the MAC table for many keys, searched all together.
 
-use super::prefetch;
 use crate::frame::{BURST_PKTS, Slots};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,11 +17,6 @@ pub(crate) fn find(
     keys: &[u64; BURST_PKTS],
     into: &mut [u64; BURST_PKTS],
 ) -> Slots {
-    for home in homes {
-        if let Some(bucket) = buckets.get(*home as usize) {
-            prefetch(bucket);
-        }
-    }
     #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
     if super::has_avx512() {
         // SAFETY: what it is compiled for has just been found.

@@ -29,8 +29,6 @@ pub(crate) struct Found {
     pub(crate) plain: Slots,
     /// Of those, with Ethernet padding behind the packet.
     pub(crate) padded: Slots,
-    /// Of those, UDP.
-    pub(crate) udp: Slots,
     /// Bytes of the longest of those packets.
     pub(crate) longest: u32,
 }
@@ -63,7 +61,7 @@ fn check_each(heads: &Heads, slots: Slots, into: &mut Headers) -> Found {
         let [_, _, high, low, ..] = start.to_le_bytes();
         let bytes = u32::from(u16::from_be_bytes([high, low]));
         let frame_bytes = bytes + HEADER_BYTES as u32;
-        let [ttl, protocol, ..] = middle.to_le_bytes();
+        let [ttl, ..] = middle.to_le_bytes();
         let [a, _, _, _, e, ..] = ends.to_le_bytes();
         let is_plain = is_whole
             && bytes >= ipv4::HEADER_BYTES as u32
@@ -75,7 +73,6 @@ fn check_each(heads: &Heads, slots: Slots, into: &mut Headers) -> Found {
         if is_plain {
             found.plain |= 1 << slot;
             found.padded |= u32::from(frame_bytes < heads.bytes[slot]) << slot;
-            found.udp |= u32::from(protocol == PROTOCOL_UDP) << slot;
             into.sources[slot] = u32::from_be((ends & 0xffff_ffff) as u32);
             into.destinations[slot] = u32::from_be((ends >> 32) as u32);
             into.bytes[slot] = bytes;
@@ -83,6 +80,50 @@ fn check_each(heads: &Heads, slots: Slots, into: &mut Headers) -> Found {
         }
     }
     found
+}
+
+/// UDP packets to a DHCP client's port, or too short for a UDP header and a byte.
+#[inline]
+pub(crate) fn to_clients(heads: &Heads) -> Slots {
+    #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
+    if super::has_avx512() {
+        // SAFETY: what it is compiled for has just been found.
+        return unsafe { wide::to_clients(heads) };
+    }
+    to_clients_each(heads)
+}
+
+/// Port 68 as it lies behind the header, in its upper half.
+const CLIENT_PORT: u32 = 0x4400 << 16;
+/// Bytes of a frame with a UDP header and a byte behind it.
+const UDP_BYTES_MIN: u32 = 14 + 20 + 8 + 1;
+
+fn to_clients_each(heads: &Heads) -> Slots {
+    (0..BURST_PKTS).fold(0, |slots, slot| {
+        let is_udp = heads.middle[slot] >> 8 & 0xff == PROTOCOL_UDP.into();
+        let is_to_client = heads.ports[slot] & 0xffff_0000 == CLIENT_PORT;
+        let is_short = heads.bytes[slot] < UDP_BYTES_MIN;
+        slots | u32::from(is_udp && (is_to_client || is_short)) << slot
+    })
+}
+
+/// Frames whose first 48 bits are these.
+#[inline]
+pub(crate) fn to_mac(starts: &[u64; BURST_PKTS], mac: u64) -> Slots {
+    #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
+    if super::has_avx512() {
+        // SAFETY: what it is compiled for has just been found.
+        return unsafe { wide::to_mac(starts, mac) };
+    }
+    to_mac_each(starts, mac)
+}
+
+/// The low 48 bits.
+const MAC_MASK: u64 = (1 << 48) - 1;
+
+fn to_mac_each(starts: &[u64; BURST_PKTS], mac: u64) -> Slots {
+    let bit = |(slot, start): (usize, &u64)| u32::from(start & MAC_MASK == mac) << slot;
+    starts.iter().enumerate().map(bit).fold(0, |all, one| all | one)
 }
 
 /// The third words of headers when a router has counted their TTL, which is not 0, down.
@@ -126,7 +167,7 @@ const INVERSE: u64 = {
 #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
 mod wide {
     use super::super::avx512::{LANES, load_half, load_u32, load_u64, store_half, store_u32};
-    use super::{Found, Headers, INVERSE};
+    use super::{CLIENT_PORT, Found, Headers, INVERSE, MAC_MASK, UDP_BYTES_MIN};
     use crate::frame::{BURST_PKTS, Heads, Slots};
     use crate::wire::ethernet::HEADER_BYTES;
     use crate::wire::ipv4::{self, PROTOCOL_UDP};
@@ -178,10 +219,6 @@ mod wide {
             let fits = _mm512_cmple_epu64_mask(frame_bytes, len);
             let is_padded = _mm512_cmplt_epu64_mask(frame_bytes, len);
             let lives = _mm512_cmpgt_epu64_mask(_mm512_and_si512(middle, words(0xff)), words(1));
-            let is_udp = _mm512_cmpeq_epi64_mask(
-                _mm512_and_si512(middle, words(0xff00)),
-                words((PROTOCOL_UDP as u64) << 8),
-            );
             // 0 and 224 to 255 are the same range, one lower; then the two that are alone. Of the
             // addresses' bytes only the first of each counts.
             let high = _mm512_cmpge_epu8_mask(
@@ -203,7 +240,6 @@ mod wide {
             );
             found.plain |= u32::from(plain) << shift;
             found.padded |= u32::from(is_padded & plain) << shift;
-            found.udp |= u32::from(is_udp & plain) << shift;
             let addresses = _mm512_shuffle_epi8(end, swap);
             let at = shift..shift + LANES;
             if let Ok(into) = (&mut into.sources[at.clone()]).try_into() {
@@ -219,8 +255,32 @@ mod wide {
         found.longest = u32::try_from(_mm512_reduce_max_epu64(longest)).unwrap_or(u32::MAX);
         found.plain &= slots;
         found.padded &= slots;
-        found.udp &= slots;
         found
+    }
+
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn to_clients(heads: &Heads) -> Slots {
+        let dwords = |value: u32| _mm512_set1_epi32(value.cast_signed());
+        let columns =
+            [&heads.middle, &heads.ports, &heads.bytes].map(|column| column.as_chunks().0);
+        (0..BURST_PKTS / (2 * LANES)).fold(0, |slots, group| {
+            let [middle, ports, bytes] = columns.map(|column| load_u32(&column[group]));
+            let protocol = _mm512_and_si512(middle, dwords(0xff00));
+            let is_udp = _mm512_cmpeq_epi32_mask(protocol, dwords((PROTOCOL_UDP as u32) << 8));
+            let to = _mm512_and_si512(ports, dwords(0xffff_0000));
+            let is_to_client = _mm512_cmpeq_epi32_mask(to, dwords(CLIENT_PORT));
+            let is_short = _mm512_cmplt_epu32_mask(bytes, dwords(UDP_BYTES_MIN));
+            slots | u32::from(is_udp & (is_to_client | is_short)) << (group * 2 * LANES)
+        })
+    }
+
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn to_mac(starts: &[u64; BURST_PKTS], mac: u64) -> Slots {
+        let words = |value: u64| _mm512_set1_epi64(value.cast_signed());
+        starts.as_chunks().0.iter().enumerate().fold(0, |slots, (group, start)| {
+            let to = _mm512_and_si512(load_u64(start), words(MAC_MASK));
+            slots | u32::from(_mm512_cmpeq_epi64_mask(to, words(mac))) << (group * LANES)
+        })
     }
 
     /// As [`ipv4::counted_down`] does.
@@ -299,6 +359,11 @@ mod tests {
             slots in any::<u32>(),
         ) {
             let heads = columns(&packets);
+            let mut heads = heads;
+            heads.ports = heads.middle.map(|word| word << 30 >> 6 | word & 1);
+            prop_assert_eq!(to_clients(&heads), to_clients_each(&heads));
+            let mac = heads.start[5] & MAC_MASK;
+            prop_assert_eq!(to_mac(&heads.start, mac), to_mac_each(&heads.start, mac));
             let (mut one, mut all) = (Headers::default(), Headers::default());
             let found = check_each(&heads, slots, &mut one);
             prop_assert_eq!(check(&heads, slots, &mut all), found);

@@ -117,7 +117,11 @@ impl MacTable {
         for ((key, home), mac) in keys.iter_mut().zip(&mut homes).zip(macs) {
             *key = base | mac.swap_bytes() >> 16;
             // The writer makes no more buckets than that.
-            *home = (self.home(*key) & 0xffff_ffff) as u32;
+            let bucket = self.home(*key);
+            *home = (bucket & 0xffff_ffff) as u32;
+            if let Some(bucket) = self.buckets.get(bucket) {
+                prefetch(bucket);
+            }
         }
         let count = macs.len().min(BURST_PKTS);
         let mut values = [0; BURST_PKTS];

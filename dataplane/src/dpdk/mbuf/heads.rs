@@ -10,7 +10,13 @@ pub(super) fn read(burst: &Burst<Mbuf>, pattern: &Pattern, into: &mut Heads) -> 
     #[cfg(target_arch = "x86_64")]
     if crate::simd::has_avx512() && burst.is_full() {
         // SAFETY: what it is compiled for has just been found.
-        if unsafe { wide::read(burst, pattern, into) } {
+        let is_plain = unsafe {
+            match pattern.has_ports() {
+                true => wide::read::<true>(burst, pattern, into),
+                false => wide::read::<false>(burst, pattern, into),
+            }
+        };
+        if is_plain {
             return Slots::MAX;
         }
     }
@@ -27,7 +33,11 @@ mod wide {
 
     /// Reads the heads of a full burst; false where one is not plain or does not fit.
     #[target_feature(enable = "avx512f,avx512vl")]
-    pub(super) fn read(burst: &Burst<Mbuf>, pattern: &Pattern, into: &mut Heads) -> bool {
+    pub(super) fn read<const PORTS: bool>(
+        burst: &Burst<Mbuf>,
+        pattern: &Pattern,
+        into: &mut Heads,
+    ) -> bool {
         let words = |[low, high]: [u64; 2]| _mm_set_epi64x(high.cast_signed(), low.cast_signed());
         let (want, mask) = pattern.bits();
         let start = pattern.start().min(14);
@@ -61,6 +71,9 @@ mod wide {
                 into.middle[slot] = head.add(22).cast::<u32>().read_unaligned();
                 into.ends[slot] = head.add(26).cast::<u64>().read_unaligned();
                 into.bytes[slot] = len;
+                if PORTS {
+                    into.ports[slot] = head.add(34).cast::<u32>().read_unaligned();
+                }
             }
         }
         _mm_test_epi64_mask(odd, odd) == 0

@@ -3,11 +3,12 @@
 
 use super::{Lane, Plain, server_replies};
 use crate::frame::{BURST_PKTS, Burst, Frame, Slots};
-use crate::ids::{AdapterId, NetworkId};
+use crate::ids::NetworkId;
 use crate::pipeline::{Tables, View};
 use crate::record::{BridgedAdapter, PortRecord};
+use crate::simd::headers;
+use crate::table::Way;
 use crate::wire::ethernet::HEADER_BYTES;
-use crate::wire::ipv4::PROTOCOL_UDP;
 
 /// The low 48 bits.
 const MAC_MASK: u64 = (1 << 48) - 1;
@@ -69,34 +70,28 @@ pub(super) fn bridged<F: Frame>(
     lane: &mut Lane,
 ) -> Plain {
     let count = burst.len();
-    let Lane { heads, headers, to, ways, .. } = &mut *lane;
+    let Lane { heads, to, ways, .. } = &mut *lane;
     let mut slots = slots & member.owns(&heads.ends, count);
-    let (mut udp, mut ours, mut longest) = (0, 0, 0);
-    for slot in 0..count {
-        udp |= u32::from(heads.middle[slot] >> 8 & 0xff == PROTOCOL_UDP.into()) << slot;
-        ours |= u32::from(heads.start[slot] & MAC_MASK == member.router) << slot;
-        headers.bytes[slot] = heads.bytes[slot].saturating_sub(HEADER_BYTES as u32);
-        longest = longest.max(headers.bytes[slot]);
-    }
-    slots &= !ours;
-    if member.adapter.filters.dhcp && udp & slots != 0 {
-        slots &= !server_replies(burst, udp & slots);
+    slots &= !headers::to_mac(&heads.start, member.router);
+    if member.adapter.filters.dhcp {
+        slots &= !server_replies(burst, headers::to_clients(heads) & slots);
     }
     if slots == 0 {
         return Plain::NONE;
     }
     tables.macs.lookup_burst(member.network, &heads.start[..count], to);
     tables.adjacencies.ways(&to[..count], ways);
-    let takes = |way: &crate::table::Way, bytes: u32| {
-        way.is_bridge() && way.port() != record.id && way.takes_untagged(bytes as usize)
+    let longest = heads.bytes.iter().take(count).fold(0, |longest, bytes| longest.max(*bytes));
+    let takes = |way: &Way, bytes: u32| {
+        let packet_bytes = (bytes as usize).saturating_sub(HEADER_BYTES);
+        way.is_bridge() && way.port() != record.id && way.takes_untagged(packet_bytes)
     };
     let alike = ways.alike().filter(|way| takes(way, longest));
     if alike.is_none() {
         slots = (0..count).filter(|slot| slots >> slot & 1 != 0).fold(0, |passed, slot| {
-            passed | u32::from(takes(&ways.way(slot), headers.bytes[slot])) << slot
+            passed | u32::from(takes(&ways.way(slot), heads.bytes[slot])) << slot
         });
     }
     lane.sender = Some(member.adapter.adapter);
-    debug_assert!(member.adapter.adapter != AdapterId::NONE);
     Plain { slots, padded: 0, port: alike.map(|way| way.port()), is_routed: false }
 }
