@@ -43,6 +43,12 @@ pub(super) struct Lane {
     senders: [u32; BURST_PKTS],
     /// On another one: its adapter.
     sender: Option<AdapterId>,
+    /// Leaves everything to the stages.
+    #[cfg(test)]
+    pub(super) is_closed: bool,
+    /// Frames that it has passed.
+    #[cfg(test)]
+    pub(super) passed: usize,
 }
 
 /// What the lane has decided of a burst.
@@ -76,7 +82,7 @@ pub(super) fn look<F: Frame>(
     burst: &Burst<F>,
     lane: &mut Lane,
 ) -> Plain {
-    match Task::of(record, view) {
+    match lane.task_of(record, view) {
         Task::Route(sender, pattern) => {
             let slots = lane.read(&pattern, burst, record, counters);
             routed(record, sender, slots, view, tables, counters, burst, lane)
@@ -288,7 +294,9 @@ fn admitted(
         if !last.is_admitted {
             return 0;
         }
-        if last.except == 0 {
+        let has_exception =
+            sources[..count].iter().fold(false, |has, it| has | (*it == last.except));
+        if last.except == 0 || !has_exception {
             return Slots::MAX;
         }
     }
@@ -308,6 +316,10 @@ fn admitted(
 impl<I: Io> Path<I> {
     /// Sends a burst of plain frames on its way; leaves it empty.
     pub(super) fn pass_all(&mut self, from: PortId, plain: Plain, burst: &mut Burst<I::Frame>) {
+        #[cfg(test)]
+        {
+            self.work.lane.passed += burst.len();
+        }
         let lane = &self.work.lane;
         if plain.padded != 0 {
             burst.iter_mut().enumerate().for_each(|(slot, frame)| lane.trim(slot, plain, frame));
@@ -337,6 +349,10 @@ impl<I: Io> Path<I> {
 
     /// Sends one plain frame on its way.
     pub(super) fn pass(&mut self, from: PortId, plain: Plain, slot: usize, mut frame: I::Frame) {
+        #[cfg(test)]
+        {
+            self.work.lane.passed += 1;
+        }
         let lane = &self.work.lane;
         lane.trim(slot, plain, &mut frame);
         if plain.is_routed {
@@ -357,6 +373,15 @@ fn rewrite<F: Frame>(frame: &mut F, way: &Way, counted: u32) {
 }
 
 impl Lane {
+    #[inline]
+    fn task_of<'a>(&self, record: &'a PortRecord, view: &'a View) -> Task<'a> {
+        #[cfg(test)]
+        if self.is_closed {
+            return Task::None;
+        }
+        Task::of(record, view)
+    }
+
     /// Reads the heads of a burst, counts it, and answers which frames fit the pattern.
     #[inline]
     fn read<F: Frame>(

@@ -9,6 +9,7 @@ mod answer;
 mod any;
 mod bridge;
 mod egress;
+mod express;
 mod fragment;
 mod guard;
 mod host;

@@ -17,16 +17,16 @@ use proptest::test_runner::TestRunner;
 use std::cell::RefCell;
 use std::net::Ipv4Addr;
 
-const PORTS: [PortId; 18] =
+pub(super) const PORTS: [PortId; 18] =
     [UP, UP2, HOST, VENET, C1, C2, C3, N1, M1, M2, M3, MS, W1, W2, WF, V1, V2, CLOSED];
 const ROUTED: [PortId; 4] = [C1, C2, C3, N1];
 
 /// Where a frame comes in, its bytes, and how much of it lies in the first segment.
 #[derive(Clone, Debug)]
-struct Arrival {
-    port: PortId,
-    bytes: Vec<u8>,
-    head_bytes: usize,
+pub(super) struct Arrival {
+    pub(super) port: PortId,
+    pub(super) bytes: Vec<u8>,
+    pub(super) head_bytes: usize,
 }
 
 fn any_mac() -> impl Strategy<Value = MacAddr> {
@@ -72,7 +72,7 @@ fn router_of(port: PortId) -> MacAddr {
 }
 
 /// Packets that are right but for some fields, so that most of them get far.
-fn likely(port: PortId) -> impl Strategy<Value = Vec<u8>> {
+pub(super) fn likely(port: PortId) -> impl Strategy<Value = Vec<u8>> {
     let own = Packet::new(at(port), router_of(port), at(C2).ip);
     let macs = (prop::option::weighted(0.3, any_mac()), prop::option::weighted(0.1, any_mac()));
     let fields = (
@@ -114,7 +114,7 @@ fn likely(port: PortId) -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-fn any_frame(port: PortId) -> impl Strategy<Value = Vec<u8>> {
+pub(super) fn any_frame(port: PortId) -> impl Strategy<Value = Vec<u8>> {
     let noise = prop::collection::vec(any::<u8>(), 0..200);
     let odd = (any_mac(), any_mac(), any::<u16>(), prop::collection::vec(any::<u8>(), 0..120))
         .prop_map(|(to, from, ether_type, data)| frame(to, from, ether_type, &data));
@@ -148,7 +148,7 @@ fn arrival() -> impl Strategy<Value = Arrival> {
 
 /// Something that control does between two bursts.
 #[derive(Clone, Debug)]
-enum Change {
+pub(super) enum Change {
     Filters(PortId, bool),
     Promiscuous(NetworkId, PortId),
     Unknown(NetworkId, UnknownUnicast),
@@ -160,7 +160,7 @@ enum Change {
     Close(PortId),
 }
 
-fn change() -> impl Strategy<Value = Change> {
+pub(super) fn change() -> impl Strategy<Value = Change> {
     let policy =
         select(vec![UnknownUnicast::ToUplink, UnknownUnicast::Flood, UnknownUnicast::Drop]);
     prop_oneof![
@@ -176,7 +176,7 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-fn apply(lab: &mut Lab, change: &Change) {
+pub(super) fn apply(lab: &mut Lab, change: &Change) {
     match *change {
         Change::Filters(port, on) => lab.change(|host| {
             let filters =
@@ -313,7 +313,7 @@ fn steps() -> impl Strategy<Value = Vec<(Vec<Arrival>, Option<Change>)>> {
 }
 
 /// Runs many cases on few labs, since a lab is dear to make; each case begins with the host as it was.
-fn run_cases<S: Strategy<Value: Clone>>(
+pub(super) fn run_cases<S: Strategy<Value: Clone>>(
     cases: u32,
     strategy: S,
     test: impl Fn(S::Value) -> Result<(), TestCaseError>,
