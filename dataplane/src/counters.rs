@@ -10,7 +10,7 @@
 //! 65,536 adapters costs what the live ones use.
 
 use crate::ids::{AdapterId, PortId};
-use crate::simd::add_pair;
+use crate::machine::add_pair;
 use bytemuck::zeroed_slice_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -19,9 +19,9 @@ use crate::frame::{
 };
 use crate::ids::{AdapterId, AdjacencyId, PortId};
 use crate::io::Io;
+use crate::machine::headers::{self, Headers};
 use crate::pipeline::Tables;
 use crate::record::{Attachment, PortRecord, RoutedAdapter};
-use crate::simd::headers::{self, Headers};
 use crate::table::{AdjacencyKind, Way, Ways};
 use crate::wire::dhcp;
 use crate::wire::ethernet::HEADER_BYTES;

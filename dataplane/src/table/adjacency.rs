@@ -13,9 +13,9 @@ use super::reclaim::{Limbo, Qsbr};
 use super::sync::{AtomicU64, Ordering, Rows};
 use crate::frame::BURST_PKTS;
 use crate::ids::{AdapterId, AdjacencyId, PortId};
-use crate::simd::prefetch;
+use crate::machine::prefetch;
 #[cfg(not(loom))]
-use crate::simd::rows;
+use crate::machine::rows;
 use crate::wire::ethernet::MacAddr;
 use std::sync::Arc;
 

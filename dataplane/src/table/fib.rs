@@ -18,9 +18,9 @@ pub use writer::{FibError, FibWriter};
 
 use super::sync::{AtomicU32, Ordering, zeroed_u32};
 use crate::ids::AdjacencyId;
-use crate::simd::cells;
+use crate::machine::cells;
 #[cfg(not(loom))]
-use crate::simd::cells::Levels;
+use crate::machine::cells::Levels;
 use cell::Cell;
 
 /// The IPv4 FIB: 64 MB of first-level cells, groups of 1 kB.

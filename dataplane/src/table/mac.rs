@@ -22,8 +22,8 @@ use super::sync::{AtomicU32, AtomicU64, Ordering, Rows, zeroed_u32};
 use crate::frame::BURST_PKTS;
 use crate::ids::{AdjacencyId, NetworkId};
 #[cfg(not(loom))]
-use crate::simd::buckets;
-use crate::simd::prefetch;
+use crate::machine::buckets;
+use crate::machine::prefetch;
 use crate::wire::ethernet::MacAddr;
 use hash::KeyedHash;
 

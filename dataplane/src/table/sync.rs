@@ -1,8 +1,11 @@
 //! The atomics of the tables: the standard library's, or loom's under `cfg(loom)`, where a model
 //! checker replays every order in which control and workers may meet.
 //!
-//! Large blocks come zeroed from the allocator and cost memory only where they are written.
+//! Large blocks come zeroed from the allocator and cost memory only where they are written, a large page at a
+//! time where the kernel has some.
 
+#[cfg(not(loom))]
+use crate::machine::advise_huge;
 #[cfg(loom)]
 pub(super) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 #[cfg(not(loom))]
@@ -15,7 +18,9 @@ const LINE_BYTES: usize = 64;
 /// Cells of zero.
 #[cfg(not(loom))]
 pub(super) fn zeroed_u32(len: usize) -> Box<[AtomicU32]> {
-    bytemuck::zeroed_slice_box(len)
+    let cells = bytemuck::zeroed_slice_box(len);
+    advise_huge(&cells);
+    cells
 }
 
 /// Cells of zero.
@@ -39,6 +44,7 @@ impl<const N: usize> Rows<N> {
     pub(super) fn zeroed(len: usize) -> Self {
         let spare = LINE_BYTES / size_of::<AtomicU64>();
         let words: Box<[AtomicU64]> = bytemuck::zeroed_slice_box(len * N + spare);
+        advise_huge(&words);
         // Any offset is right; only the speed depends on it.
         let base = words.as_ptr().align_offset(LINE_BYTES).min(spare);
         Self { words, base, len }

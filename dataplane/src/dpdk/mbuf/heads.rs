@@ -8,7 +8,7 @@ use crate::frame::{Burst, Heads, Pattern, Slots, read_each_head};
 #[inline]
 pub(super) fn read(burst: &Burst<Mbuf>, pattern: &Pattern, into: &mut Heads) -> Slots {
     #[cfg(target_arch = "x86_64")]
-    if crate::simd::has_avx512() && burst.is_full() {
+    if crate::machine::has_avx512() && burst.is_full() {
         // SAFETY: what it is compiled for has just been found.
         let is_plain = unsafe {
             match pattern.has_ports() {

@@ -4,9 +4,9 @@
 use super::{Lane, Plain, server_replies};
 use crate::frame::{BURST_PKTS, Burst, Frame, Slots};
 use crate::ids::NetworkId;
+use crate::machine::headers;
 use crate::pipeline::{Tables, View};
 use crate::record::{BridgedAdapter, PortRecord};
-use crate::simd::headers;
 use crate::table::Way;
 use crate::wire::ethernet::HEADER_BYTES;
 

@@ -1,6 +1,6 @@
 //! One cell of the FIB.
 
-use crate::simd::cells;
+use crate::machine::cells;
 
 /// Bit 31: the number is a group's, not an adjacency's. Bits 24 to 29: length of the prefix that
 /// filled the cell (0 in a group's). Bits 0 to 23: the number. A cell of 0: the default route.

@@ -1,11 +1,10 @@
-//! What the processor does to many words at once, chosen at run time: one binary runs on every x86-64.
+//! What the processor and the kernel do beyond the language: vectors, chosen at run time so that one binary
+//! runs on every x86-64; prefetches; large pages.
 //!
-//! Beside [`crate::dpdk`] the only room with `unsafe`: gathers and prefetches, which have no safe name, and
-//! the calls into code that is compiled for more than the baseline.
-#![allow(
-    unsafe_code,
-    reason = "intrinsics without a safe name, and calls of what was found to be there"
-)]
+//! Beside [`crate::dpdk`] the only room with `unsafe`: gathers and prefetches, which have no safe name, calls
+//! into code that is compiled for more than the baseline, and advice on memory. Each function that has a fast
+//! form has a plain one beside it that says what it does, and a test that both do the same.
+#![allow(unsafe_code, reason = "intrinsics and system calls without a safe name")]
 
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
@@ -15,9 +14,11 @@ use std::sync::atomic::Ordering;
 pub(crate) mod buckets;
 pub(crate) mod cells;
 pub(crate) mod headers;
+mod huge;
 mod prefetch;
 pub(crate) mod rows;
 
+pub(crate) use huge::advise_huge;
 pub(crate) use prefetch::prefetch;
 
 #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
