@@ -3,6 +3,8 @@
 //! Control hands them out densely and never reuses one before every worker has passed a quiescent
 //! point, so a worker may hold one for the length of a burst without a check.
 
+use bytemuck::{Pod, Zeroable};
+
 /// A port: index into each worker's port records. At most [`PortId::LIMIT`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct PortId(pub u16);
@@ -52,7 +54,8 @@ impl NetworkId {
 }
 
 /// A row of the adjacency table. 0 is reserved: a FIB cell of 0 means "the default route".
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[repr(transparent)]
+#[derive(Zeroable, Pod, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct AdjacencyId(pub u32);
 
 impl AdjacencyId {

@@ -1,9 +1,9 @@
 //! Loads of 512-bit vectors, under safe names.
 
 use std::arch::x86_64::{
-    __m256i, __m512i, _mm256_loadu_epi32, _mm256_storeu_epi32, _mm512_cmplt_epu32_mask,
-    _mm512_loadu_epi32, _mm512_loadu_epi64, _mm512_mask_i32gather_epi32, _mm512_set1_epi32,
-    _mm512_setzero_si512, _mm512_storeu_epi32,
+    __m256i, __m512i, _mm256_loadu_epi32, _mm512_cmplt_epu32_mask, _mm512_loadu_epi32,
+    _mm512_loadu_epi64, _mm512_mask_i32gather_epi32, _mm512_set1_epi32, _mm512_setzero_si512,
+    _mm512_storeu_epi32,
 };
 use std::sync::atomic::AtomicU32;
 
@@ -40,14 +40,6 @@ pub(crate) fn load_half(from: &[u32; LANES]) -> __m256i {
 pub(crate) fn store_u32(into: &mut [u32; 2 * LANES], vector: __m512i) {
     // SAFETY: as above.
     unsafe { _mm512_storeu_epi32(into.as_mut_ptr().cast(), vector) }
-}
-
-/// Writes eight words of 32 bits.
-#[inline]
-#[target_feature(enable = "avx512f,avx512vl")]
-pub(crate) fn store_half(into: &mut [u32; LANES], vector: __m256i) {
-    // SAFETY: as above.
-    unsafe { _mm256_storeu_epi32(into.as_mut_ptr().cast(), vector) }
 }
 
 /// Sixteen cells by their indices, each a relaxed load; 0 where the index is out of range.

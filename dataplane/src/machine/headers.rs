@@ -166,7 +166,7 @@ const INVERSE: u64 = {
 
 #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
 mod wide {
-    use super::super::avx512::{LANES, load_half, load_u32, load_u64, store_half, store_u32};
+    use super::super::avx512::{LANES, load_half, load_u32, load_u64, store_u32};
     use super::{CLIENT_PORT, Found, Headers, INVERSE, MAC_MASK, UDP_BYTES_MIN};
     use crate::frame::{BURST_PKTS, Heads, Slots};
     use crate::wire::ethernet::HEADER_BYTES;
@@ -191,6 +191,13 @@ mod wide {
         let middles = heads.middle.as_chunks::<LANES>().0;
         let ends = heads.ends.as_chunks::<LANES>().0;
         let lens = heads.bytes.as_chunks::<LANES>().0;
+        let even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+        let odd = _mm512_set_epi32(31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
+        let mut addresses = [_mm512_setzero_si512(); 2];
+        let mut sizes = addresses;
+        let sources = into.sources.as_chunks_mut().0;
+        let destinations = into.destinations.as_chunks_mut().0;
+        let packets = into.bytes.as_chunks_mut().0;
         for group in 0..starts.len() {
             let shift = group * LANES;
             let start = load_u64(&starts[group]);
@@ -240,16 +247,21 @@ mod wide {
             );
             found.plain |= u32::from(plain) << shift;
             found.padded |= u32::from(is_padded & plain) << shift;
-            let addresses = _mm512_shuffle_epi8(end, swap);
-            let at = shift..shift + LANES;
-            if let Ok(into) = (&mut into.sources[at.clone()]).try_into() {
-                store_half(into, _mm512_cvtepi64_epi32(addresses));
-            }
-            if let Ok(into) = (&mut into.destinations[at.clone()]).try_into() {
-                store_half(into, _mm512_cvtepi64_epi32(_mm512_srli_epi64::<32>(addresses)));
-            }
-            if let Ok(into) = (&mut into.bytes[at]).try_into() {
-                store_half(into, _mm512_cvtepi64_epi32(bytes));
+            addresses[group % 2] = _mm512_shuffle_epi8(end, swap);
+            sizes[group % 2] = bytes;
+            if group % 2 == 1 {
+                // Whole vectors: a load of what two stores have written waits until both have reached the
+                // cache.
+                let pair = group / 2;
+                store_u32(
+                    &mut sources[pair],
+                    _mm512_permutex2var_epi32(addresses[0], even, addresses[1]),
+                );
+                store_u32(
+                    &mut destinations[pair],
+                    _mm512_permutex2var_epi32(addresses[0], odd, addresses[1]),
+                );
+                store_u32(&mut packets[pair], _mm512_permutex2var_epi32(sizes[0], even, sizes[1]));
             }
         }
         found.longest = u32::try_from(_mm512_reduce_max_epu64(longest)).unwrap_or(u32::MAX);

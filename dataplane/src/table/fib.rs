@@ -71,13 +71,19 @@ impl<const FIRST: u32, const SECOND: u32> Fib<FIRST, SECOND> {
     /// about as much memory latency as one packet.
     #[inline]
     pub fn lookup_bulk(&self, addrs: &[u32], out: &mut [AdjacencyId]) {
-        for (addrs, out) in addrs.chunks(KEYS).zip(out.chunks_mut(KEYS)) {
+        let count = addrs.len().min(out.len());
+        let out: &mut [u32] = bytemuck::cast_slice_mut(&mut out[..count]);
+        // In place: a copy would keep the next look-ups from starting before these end.
+        let (bursts, rest) = addrs[..count].as_chunks();
+        let (into, rest_into) = out.as_chunks_mut();
+        for (addrs, into) in bursts.iter().zip(into) {
+            self.lookup_burst(addrs, into);
+        }
+        if !rest.is_empty() {
             let (mut keys, mut found) = ([0; KEYS], [0; KEYS]);
-            keys[..addrs.len()].copy_from_slice(addrs);
+            keys[..rest.len()].copy_from_slice(rest);
             self.lookup_burst(&keys, &mut found);
-            for (out, found) in out.iter_mut().zip(found) {
-                *out = AdjacencyId(found);
-            }
+            rest_into.copy_from_slice(&found[..rest.len()]);
         }
     }
 

@@ -54,13 +54,24 @@ fn plain(port: PortId) -> impl Strategy<Value = Vec<u8>> {
     let from =
         prop_oneof![8 => Just(at(port).ip), 1 => select(vec![s2().ip, FAR, at(C1).ip, at(UP).ip])];
     let rest = (2u8..=255, select(vec![6u8, 17]), 0usize..700, 0usize..30, any::<u16>());
-    (to_mac, to, from, rest).prop_map(move |(mac, to, from, rest)| {
+    // Now and then of a DHCP server, or cut short.
+    let ports = prop::option::weighted(0.1, (select(vec![67u16, 1000]), Just(68u16), 1u8..3));
+    (to_mac, to, from, rest, ports).prop_map(move |(mac, to, from, rest, ports)| {
         let (ttl, protocol, data, padding, id) = rest;
+        let mut payload = filler(data);
+        if let Some((from, to, op)) = ports {
+            payload.splice(..payload.len().min(9), udp_head(from, to, op));
+        }
         let own = Packet::new(at(port), mac, to);
-        let packet =
-            Packet { source: from, ttl, protocol, padding, id, payload: filler(data), ..own };
+        let packet = Packet { source: from, ttl, protocol, padding, id, payload, ..own };
         packet.bytes()
     })
+}
+
+/// Ports, whatever else, and the first byte behind.
+fn udp_head(from: u16, to: u16, op: u8) -> [u8; 9] {
+    let ([a, b], [c, d]) = (from.to_be_bytes(), to.to_be_bytes());
+    [a, b, c, d, 0, 9, 0, 0, op]
 }
 
 /// All that can be seen of a lab.
