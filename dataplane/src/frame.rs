@@ -172,6 +172,19 @@ impl Pattern {
         (words(macs, [8, 0, 0x45, 0]), words(masks, [0xff, 0xff, 0xff, 0]))
     }
 
+    /// Whether a frame that begins with these bytes is such a one.
+    #[inline]
+    pub fn fits(&self, head: &[u8; PLAIN_BYTES]) -> bool {
+        let (a, b) = (word(head, 0), word(head, 8));
+        let differs = (a ^ self.want[0]) & self.mask[0] | (b ^ self.want[1]) & self.mask[1];
+        let is_anonymous = self.is_open && a >> 48 == 0 && b & 0xffff_ffff == 0;
+        differs == 0 && !is_anonymous
+    }
+}
+
+/// For who reads many heads at a stroke.
+#[cfg(feature = "dpdk")]
+impl Pattern {
     /// What the first 16 bytes of such a frame are, and which bits of them count.
     pub(crate) fn bits(&self) -> ([u64; 2], [u64; 2]) {
         (self.want, self.mask)
@@ -190,15 +203,6 @@ impl Pattern {
     /// Where the bytes of [`Heads::start`] begin; 14 at most.
     pub(crate) fn start(&self) -> usize {
         self.start
-    }
-
-    /// Whether a frame that begins with these bytes is such a one.
-    #[inline]
-    pub fn fits(&self, head: &[u8; PLAIN_BYTES]) -> bool {
-        let (a, b) = (word(head, 0), word(head, 8));
-        let differs = (a ^ self.want[0]) & self.mask[0] | (b ^ self.want[1]) & self.mask[1];
-        let is_anonymous = self.is_open && a >> 48 == 0 && b & 0xffff_ffff == 0;
-        differs == 0 && !is_anonymous
     }
 }
 
@@ -222,7 +226,9 @@ pub fn read_each_head<F: Frame>(burst: &Burst<F>, pattern: &Pattern, into: &mut 
             into.start[slot] = word(head, pattern.start);
             into.middle[slot] = (word(head, 22) & 0xffff_ffff) as u32;
             into.ends[slot] = word(head, 26);
-            into.ports[slot] = (word(head, 30) >> 32) as u32;
+            if pattern.has_ports {
+                into.ports[slot] = (word(head, 30) >> 32) as u32;
+            }
         }
     }
     slots

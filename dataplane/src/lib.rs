@@ -9,6 +9,7 @@ pub mod eal_args;
 pub mod frame;
 pub mod ids;
 pub mod io;
+#[cfg_attr(loom, allow(dead_code, unused_imports, reason = "loom has atomics of its own"))]
 mod machine;
 pub mod pipeline;
 pub mod punt;

@@ -1,6 +1,7 @@
 //! The path of a packet in this process, one worker over net_pcap and net_null, beside a loop that does
 //! nothing but receive and send on such devices: what each case costs beyond that is the path's own.
 
+#[allow(dead_code, reason = "shared by benchmarks that each need a part")]
 mod oracle;
 
 use dataplane::counters::Counters;

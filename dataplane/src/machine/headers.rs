@@ -33,6 +33,12 @@ pub(crate) struct Found {
     pub(crate) longest: u32,
 }
 
+/// Bytes of an Ethernet header, and of an IPv4 header without options.
+const ETHERNET_BYTES: u32 = 14;
+const IPV4_BYTES: u32 = 20;
+const _: () = assert!(ETHERNET_BYTES as usize == HEADER_BYTES);
+const _: () = assert!(IPV4_BYTES as usize == ipv4::HEADER_BYTES);
+
 /// Whether addresses that begin with this byte are not all some host's on the Internet. Which are not,
 /// [`crate::wire::ipv4`] says.
 #[inline]
@@ -60,11 +66,11 @@ fn check_each(heads: &Heads, slots: Slots, into: &mut Headers) -> Found {
         let is_whole = start & 0xff3f_0000_0000_00ff == 0x45;
         let [_, _, high, low, ..] = start.to_le_bytes();
         let bytes = u32::from(u16::from_be_bytes([high, low]));
-        let frame_bytes = bytes + HEADER_BYTES as u32;
+        let frame_bytes = bytes + ETHERNET_BYTES;
         let [ttl, ..] = middle.to_le_bytes();
         let [a, _, _, _, e, ..] = ends.to_le_bytes();
         let is_plain = is_whole
-            && bytes >= ipv4::HEADER_BYTES as u32
+            && bytes >= IPV4_BYTES
             && frame_bytes <= heads.bytes[slot]
             && ttl > 1
             && !is_special(a)
@@ -96,7 +102,7 @@ pub(crate) fn to_clients(heads: &Heads) -> Slots {
 /// Port 68 as it lies behind the header, in its upper half.
 const CLIENT_PORT: u32 = 0x4400 << 16;
 /// Bytes of a frame with a UDP header and a byte behind it.
-const UDP_BYTES_MIN: u32 = 14 + 20 + 8 + 1;
+const UDP_BYTES_MIN: u32 = ETHERNET_BYTES + IPV4_BYTES + 8 + 1;
 
 fn to_clients_each(heads: &Heads) -> Slots {
     (0..BURST_PKTS).fold(0, |slots, slot| {
@@ -167,10 +173,11 @@ const INVERSE: u64 = {
 #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
 mod wide {
     use super::super::avx512::{LANES, load_half, load_u32, load_u64, store_u32};
-    use super::{CLIENT_PORT, Found, Headers, INVERSE, MAC_MASK, UDP_BYTES_MIN};
+    use super::{
+        CLIENT_PORT, ETHERNET_BYTES, Found, Headers, INVERSE, IPV4_BYTES, MAC_MASK, UDP_BYTES_MIN,
+    };
     use crate::frame::{BURST_PKTS, Heads, Slots};
-    use crate::wire::ethernet::HEADER_BYTES;
-    use crate::wire::ipv4::{self, PROTOCOL_UDP};
+    use crate::wire::ipv4::PROTOCOL_UDP;
     use std::arch::x86_64::*;
 
     /// Eight slots at a time.
@@ -221,8 +228,8 @@ mod wide {
                 words(0x45),
             );
             let bytes = _mm512_shuffle_epi8(start, length);
-            let frame_bytes = _mm512_add_epi64(bytes, words(HEADER_BYTES as u64));
-            let is_long = _mm512_cmpge_epu64_mask(bytes, words(ipv4::HEADER_BYTES as u64));
+            let frame_bytes = _mm512_add_epi64(bytes, words(ETHERNET_BYTES.into()));
+            let is_long = _mm512_cmpge_epu64_mask(bytes, words(IPV4_BYTES.into()));
             let fits = _mm512_cmple_epu64_mask(frame_bytes, len);
             let is_padded = _mm512_cmplt_epu64_mask(frame_bytes, len);
             let lives = _mm512_cmpgt_epu64_mask(_mm512_and_si512(middle, words(0xff)), words(1));

@@ -26,6 +26,10 @@ use crate::table::{AdjacencyKind, Way, Ways};
 use crate::wire::dhcp;
 use crate::wire::ethernet::HEADER_BYTES;
 
+/// Bytes of an Ethernet header.
+const ETHERNET_BYTES: u32 = 14;
+const _: () = assert!(ETHERNET_BYTES as usize == HEADER_BYTES);
+
 /// What the lane keeps of a burst, a column for each thing; valid for plain slots.
 #[derive(Default)]
 pub(super) struct Lane {
@@ -414,7 +418,7 @@ impl Lane {
     #[inline]
     fn sizes(&self, plain: Plain) -> (&[u32; BURST_PKTS], u32) {
         match plain.is_routed {
-            true => (&self.headers.bytes, HEADER_BYTES as u32),
+            true => (&self.headers.bytes, ETHERNET_BYTES),
             false => (&self.heads.bytes, 0),
         }
     }

@@ -118,13 +118,14 @@ impl MacTable {
             *key = base | mac.swap_bytes() >> 16;
             // The writer makes no more buckets than that.
             let bucket = self.home(*key);
-            *home = (bucket & 0xffff_ffff) as u32;
+            *home = (bucket as u64 & 0xffff_ffff) as u32;
             if let Some(bucket) = self.buckets.get(bucket) {
                 prefetch(bucket);
             }
         }
         let count = macs.len().min(BURST_PKTS);
-        let mut values = [0; BURST_PKTS];
+        #[cfg_attr(loom, allow(unused_mut, reason = "loom looks at each"))]
+        let mut values = [0u64; BURST_PKTS];
         #[cfg(not(loom))]
         let found = buckets::find(self.buckets.all(), &homes[..count], &keys, &mut values);
         #[cfg(loom)]
