@@ -5,11 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A cache line: four keys, then their values.
 pub(crate) type Bucket = [AtomicU64; 8];
+const VALUE_MASK: u64 = (1 << WAY_SHIFT) - 1;
 /// Keys of a bucket.
 pub(crate) const WAYS: usize = 4;
 
-/// Looks for each key in the bucket that is its home; answers which are there, and their values. Keys are
-/// not 0.
+/// Where in what [`find`] writes the way of the bucket is; values are shorter.
+pub(crate) const WAY_SHIFT: u32 = 48;
+
+/// Looks for each key in the bucket that is its home; answers which are there, and writes the low 48 bits of
+/// their values, their ways above. An empty place has the key 0.
 #[inline]
 pub(crate) fn find(
     buckets: &[Bucket],
@@ -37,7 +41,7 @@ fn find_each(
         let Some(bucket) = buckets.get(*home as usize) else { continue };
         let (names, values) = bucket.split_at(WAYS);
         if let Some(way) = names.iter().position(|name| name.load(Ordering::Acquire) == *key) {
-            *into = values[way].load(Ordering::Acquire);
+            *into = values[way].load(Ordering::Acquire) & VALUE_MASK | (way as u64) << WAY_SHIFT;
             slots |= 1 << slot;
         }
     }
@@ -46,7 +50,7 @@ fn find_each(
 
 #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
 mod wide {
-    use super::{BURST_PKTS, Bucket, Slots, WAYS};
+    use super::{BURST_PKTS, Bucket, Slots, VALUE_MASK, WAY_SHIFT, WAYS};
     use std::arch::x86_64::*;
     use std::sync::atomic::Ordering;
 
@@ -66,7 +70,8 @@ mod wide {
             let found = _mm256_cmpeq_epi64_mask(names, _mm256_set1_epi64x(key.cast_signed()));
             // Bit 4 stands for none: the last word, which is there in any case.
             let way = (u32::from(found) | 1 << (WAYS - 1)).trailing_zeros() as usize;
-            *into = bucket[WAYS + way % WAYS].load(Ordering::Acquire);
+            let value = bucket[WAYS + way % WAYS].load(Ordering::Acquire) & VALUE_MASK;
+            *into = value | (way as u64) << WAY_SHIFT;
             slots |= u32::from(found != 0) << slot;
         }
         slots

@@ -1,13 +1,16 @@
 //! The path of a packet, top to bottom.
 //!
-//! A burst comes from one port, so everything that depends on the port is read once. Each stage
-//! decides for the whole burst and leaves one [`Verdict`] per frame; only the last one acts. Look-ups
-//! of a burst go together so that their memory latency overlaps. A verdict once final is passed over
-//! by the stages behind it, so a frame is dropped, sent or given to control exactly once.
+//! A burst comes from one port, so everything that depends on the port is read once. First the [`express`]
+//! lane looks for the frames that every stage would let pass, which most are, all of them at once. The
+//! others go through the stages: each decides for the whole burst and leaves one [`Verdict`] per frame;
+//! only the last one acts. Look-ups of a burst go together so that their memory latency overlaps. A
+//! verdict once final is passed over by the stages behind it, so a frame is dropped, sent or given to
+//! control exactly once.
 //!
 //! ```text
-//! rx burst ─▶ classify ─▶ guard ─▶ route ─┐
-//!                 │                bridge ┴▶ rewrite ─▶ egress ─▶ tx burst per port
+//!           ┌───────────── express lane: plain frames ────────────┐
+//! rx burst ─┴▶ classify ─▶ guard ─▶ route ─┐                      ▼
+//!                 │                 bridge ┴▶ rewrite ─▶ act ─▶ egress ─▶ tx burst per port
 //!                 └─ ARP ─▶ punt to control
 //! ```
 

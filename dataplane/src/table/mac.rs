@@ -19,10 +19,9 @@ mod writer;
 pub use writer::{MacEntry, MacWriter};
 
 use super::sync::{AtomicU32, AtomicU64, Ordering, Rows, zeroed_u32};
-use crate::frame::BURST_PKTS;
+use crate::frame::{BURST_PKTS, Slots};
 use crate::ids::{AdjacencyId, NetworkId};
-#[cfg(not(loom))]
-use crate::machine::buckets;
+use crate::machine::buckets::{self, WAY_SHIFT};
 use crate::machine::prefetch;
 use crate::wire::ethernet::MacAddr;
 use hash::KeyedHash;
@@ -31,8 +30,6 @@ use hash::KeyedHash;
 const WAYS: usize = 4;
 /// Words of a bucket: keys, then values.
 const WORDS: usize = 2 * WAYS;
-/// Look-ups that [`MacTable::lookup_bulk`] has in flight together.
-const BULK: usize = 64;
 
 /// In a key: an entry is here. Keeps the key of network 0 and MAC 0 apart from an empty slot.
 const USED: u64 = 1 << 63;
@@ -93,17 +90,51 @@ impl MacTable {
     /// finds nothing. All home buckets are on their way before the first is compared.
     #[inline]
     pub fn lookup_bulk(&self, keys: &[u64], out: &mut [Option<MacHit>]) {
-        for (keys, out) in keys.chunks(BULK).zip(out.chunks_mut(BULK)) {
-            let mut homes = [0; BULK];
-            for (key, home) in keys.iter().zip(&mut homes) {
-                *home = self.home(*key);
-                if let Some(bucket) = self.buckets.get(*home) {
-                    prefetch(bucket);
-                }
+        for (keys, out) in keys.chunks(BURST_PKTS).zip(out.chunks_mut(BURST_PKTS)) {
+            let mut burst = [0; BURST_PKTS];
+            burst[..keys.len()].copy_from_slice(keys);
+            let (mut homes, mut values) = ([0; BURST_PKTS], [0; BURST_PKTS]);
+            let found = self.find_burst(&burst, keys.len(), &mut homes, &mut values);
+            for (slot, out) in out.iter_mut().enumerate() {
+                *out = match found >> slot & 1 {
+                    1 => {
+                        let way = (values[slot] >> WAY_SHIFT) as usize % WAYS;
+                        Some(hit(values[slot], self::slot(homes[slot] as usize, way)))
+                    }
+                    _ => self.find(burst[slot], homes[slot] as usize),
+                };
             }
-            for ((key, home), out) in keys.iter().zip(homes).zip(out) {
-                *out = self.find(*key, home);
+        }
+    }
+
+    /// Computes the homes of so many keys and looks for each there. All home buckets are on their way before
+    /// the first is compared.
+    #[inline]
+    fn find_burst(
+        &self,
+        keys: &[u64; BURST_PKTS],
+        count: usize,
+        homes: &mut [u32; BURST_PKTS],
+        values: &mut [u64; BURST_PKTS],
+    ) -> Slots {
+        let mut named = 0;
+        for (slot, (key, home)) in keys.iter().zip(&mut *homes).enumerate().take(count) {
+            let bucket = self.home(*key);
+            // The writer makes no more buckets than that.
+            *home = (bucket as u64 & 0xffff_ffff) as u32;
+            named |= Slots::from(*key != 0) << slot;
+            if let Some(bucket) = self.buckets.get(bucket) {
+                prefetch(bucket);
             }
+        }
+        #[cfg(not(loom))]
+        return named
+            & buckets::find(self.buckets.all(), &homes[..count.min(BURST_PKTS)], keys, values);
+        // Loom looks at each, word by word.
+        #[cfg(loom)]
+        {
+            let _ = (named, values);
+            0
         }
     }
 
@@ -112,27 +143,16 @@ impl MacTable {
     #[inline]
     pub fn lookup_burst(&self, network: NetworkId, macs: &[u64], out: &mut [u32; BURST_PKTS]) {
         let mut keys = [0; BURST_PKTS];
-        let mut homes = [0; BURST_PKTS];
         let base = Self::key(network, MacAddr::ZERO);
-        for ((key, home), mac) in keys.iter_mut().zip(&mut homes).zip(macs) {
+        for (key, mac) in keys.iter_mut().zip(macs) {
             *key = base | mac.swap_bytes() >> 16;
-            // The writer makes no more buckets than that.
-            let bucket = self.home(*key);
-            *home = (bucket as u64 & 0xffff_ffff) as u32;
-            if let Some(bucket) = self.buckets.get(bucket) {
-                prefetch(bucket);
-            }
         }
         let count = macs.len().min(BURST_PKTS);
-        #[cfg_attr(loom, allow(unused_mut, reason = "loom looks at each"))]
-        let mut values = [0u64; BURST_PKTS];
-        #[cfg(not(loom))]
-        let found = buckets::find(self.buckets.all(), &homes[..count], &keys, &mut values);
-        #[cfg(loom)]
-        let found = 0;
+        let (mut homes, mut values) = ([0; BURST_PKTS], [0; BURST_PKTS]);
+        let found = self.find_burst(&keys, count, &mut homes, &mut values);
         for (slot, (out, value)) in out.iter_mut().zip(values).enumerate().take(count) {
             *out = match found >> slot & 1 {
-                1 => (value & 0xffff_ffff) as u32,
+                1 => (value & 0xffff_ffff_u64) as u32,
                 // It may have had to go further.
                 _ => self.find(keys[slot], homes[slot] as usize).map_or(0, |hit| hit.adjacency.0),
             };
