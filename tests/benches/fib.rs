@@ -13,12 +13,14 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tests::frames::Random;
-use tests::measure::{Better, Choice, Contestant, ROUNDS, Report, take_turns};
+use tests::measure::{Better, Choice, Contestant, ROUNDS, Report, take_turns_in};
 use tests::prefixes::{Prefix, hosts, internet};
 
-/// Addresses looked up in a round.
+/// Turns of a round.
+const TURNS: usize = 8;
+/// Addresses looked up in a turn.
 const LOOK_UPS: usize = 1 << 20;
-/// Routes changed in a round.
+/// Routes changed in a turn.
 const UPDATES: usize = 20_000;
 /// Next hops that routes point to.
 const NEXT_HOPS: u32 = 1_000;
@@ -123,7 +125,7 @@ fn measure_look_ups(report: &mut Report, case: &str, tables: &Tables, addrs: &[u
     if let Some(lpm) = &tables.lpm {
         contestants.push(Contestant::new("rte_lpm", || look_up_lpm(lpm, addrs)));
     }
-    let samples = take_turns(ROUNDS, &mut contestants);
+    let samples = take_turns_in(ROUNDS, TURNS, &mut contestants);
     report.rows.extend(samples.rows(case, "look-up", "ns", Better::Less));
 }
 
@@ -185,7 +187,7 @@ fn measure_updates(report: &mut Report, case: &str, tables: &mut Tables, prefixe
                 })
             }),
         ];
-        let samples = take_turns(ROUNDS, &mut contestants);
+        let samples = take_turns_in(ROUNDS, TURNS, &mut contestants);
         report.rows.extend(samples.rows(case, "update", "ns", Better::Less));
         stop.store(true, Ordering::Relaxed);
     });

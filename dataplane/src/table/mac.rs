@@ -21,7 +21,9 @@ pub use writer::{MacEntry, MacWriter};
 use super::sync::{AtomicU32, AtomicU64, Ordering, Rows, zeroed_u32};
 use crate::frame::{BURST_PKTS, Slots};
 use crate::ids::{AdjacencyId, NetworkId};
-use crate::machine::buckets::{self, WAY_SHIFT};
+#[cfg(not(loom))]
+use crate::machine::buckets;
+use crate::machine::buckets::WAY_SHIFT;
 use crate::machine::prefetch;
 use crate::wire::ethernet::MacAddr;
 use hash::KeyedHash;
