@@ -36,6 +36,14 @@ fn c_name(name: &str) -> CString {
 /// Any socket: DPDK's SOCKET_ID_ANY.
 const ANY_SOCKET: c_int = -1;
 
+/// Bytes that DPDK's heap of the first socket has given out.
+pub fn heap_bytes(_: Eal) -> u64 {
+    let mut stats = dpdk_sys::rte_malloc_socket_stats::default();
+    // SAFETY: *started*; the library fills in the structure, which lives through the call.
+    unsafe { dpdk_sys::rte_malloc_get_socket_stats(0, &raw mut stats) };
+    stats.heap_allocsz_bytes as u64
+}
+
 /// How [`RteFib`] looks up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FibLookup {
