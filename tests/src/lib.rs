@@ -32,6 +32,7 @@ pub mod dpdk;
 pub mod frames;
 pub mod frontend;
 pub mod host;
+pub mod instructions;
 pub mod lab;
 pub mod measure;
 pub mod paced;
@@ -45,6 +46,8 @@ pub mod tcp;
 pub mod telemetry;
 pub mod vlan;
 pub mod vm;
+#[cfg(feature = "ways")]
+pub mod ways;
 pub mod world;
 
 use std::time::{Duration, Instant};

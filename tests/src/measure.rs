@@ -199,6 +199,23 @@ impl Report {
         let text = serde_json::to_string_pretty(&self.json())?;
         std::fs::write(directory.join(format!("{}.json", self.name)), text + "\n")
     }
+
+    /// Prints the table and adds it to what another program has written of the same benchmark; rows of the
+    /// metrics that are here take the place of those that are there.
+    pub fn join(&self, directory: &Path) -> std::io::Result<()> {
+        print!("{self}");
+        std::fs::create_dir_all(directory)?;
+        let file = directory.join(format!("{}.json", self.name));
+        let before = std::fs::read_to_string(&file).unwrap_or_default();
+        let before: Value = serde_json::from_str(&before).unwrap_or_default();
+        let is_other = |row: &&Value| self.rows.iter().all(|ours| row["metric"] != ours.metric);
+        let others = before["rows"].as_array().into_iter().flatten().filter(is_other).cloned();
+        let mut value = self.json();
+        if let Some(rows) = value["rows"].as_array_mut() {
+            rows.splice(0..0, others);
+        }
+        std::fs::write(file, serde_json::to_string_pretty(&value)? + "\n")
+    }
 }
 
 impl fmt::Display for Report {
@@ -295,5 +312,29 @@ mod tests {
         report.finish(dir.path()).expect("written");
         let text = std::fs::read_to_string(dir.path().join("fib.json")).expect("the file");
         assert_eq!(serde_json::from_str::<Value>(&text).expect("JSON"), report.json());
+    }
+
+    #[test]
+    fn what_joins_replaces_its_own_metric_only() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let row = |metric, ours| Row {
+            case: "all".to_owned(),
+            metric,
+            unit: "ns",
+            ours,
+            peer: None,
+            ratio: None,
+        };
+        for (metric, ours) in [("time", 1.0), ("instructions", 2.0), ("time", 3.0)] {
+            let mut report = Report::new("micro");
+            report.rows.push(row(metric, ours));
+            report.join(dir.path()).expect("written");
+        }
+        let text = std::fs::read_to_string(dir.path().join("micro.json")).expect("the file");
+        let value: Value = serde_json::from_str(&text).expect("JSON");
+        let told = |at: usize| (&value["rows"][at]["metric"], &value["rows"][at]["ours"]);
+        assert_eq!(value["rows"].as_array().map(Vec::len), Some(2));
+        assert_eq!(told(0), (&json!("instructions"), &json!(2.0)));
+        assert_eq!(told(1), (&json!("time"), &json!(3.0)));
     }
 }
