@@ -5,7 +5,7 @@ use super::bridge::fits;
 use super::work::{Notice, Verdict, drop_frame};
 use super::{Path, answer, fragment};
 use crate::counters::{DropReason, PortCounter};
-use crate::frame::{Burst, Frame, FramePool};
+use crate::frame::{Frame, FramePool};
 use crate::ids::{AdapterId, NetworkId, PortId};
 use crate::io::Io;
 use crate::punt::Punt;
@@ -15,41 +15,39 @@ use crate::wire::ethernet::Ethernet;
 use crate::wire::tag::push_tag;
 
 impl<I: Io> Path<I> {
-    /// Acts on every verdict; leaves the burst empty.
-    pub(super) fn act(&mut self, port: PortId, burst: &mut Burst<I::Frame>, now_ns: u64) {
-        for (slot, frame) in burst.drain(..).enumerate() {
-            self.notify(port, slot, now_ns);
-            let way = self.work.adjacency[slot];
-            match self.work.verdicts[slot] {
-                Verdict::Send => self.send(way.port, way.adapter, frame),
-                Verdict::Fragment => fragment::send_pieces(self, &way, frame),
-                Verdict::Mirror(network) => self.mirror(network, &way, frame),
-                Verdict::Flood(network) => self.flood_in_rate(network, port, frame, now_ns),
-                Verdict::FloodAndPunt(network) => {
-                    self.punt_copy(network, &frame, now_ns);
-                    self.flood_in_rate(network, port, frame, now_ns);
-                }
-                Verdict::Answer => answer::echo(self, frame),
-                Verdict::Error(kind, reason) => {
-                    answer::error(self, &frame, slot, kind, now_ns);
-                    drop_frame(&self.counters, frame, reason);
-                }
-                Verdict::Resolve => {
-                    let next_hop = match (way.kind, way.next_hop) {
-                        (AdjacencyKind::Glean, _) | (_, 0) => self.work.ip[slot].destination,
-                        (_, next_hop) => next_hop,
-                    };
-                    let (port, next_hop) = (way.port, next_hop.into());
-                    self.punt(frame, now_ns, |frame| Punt::Resolve { frame, port, next_hop });
-                }
-                Verdict::Arp(network) => {
-                    self.punt(frame, now_ns, |frame| Punt::Arp { frame, network });
-                }
-                Verdict::Drop(reason) => drop_frame(&self.counters, frame, reason),
-                // No stage took it up: its network or its route went away in this very burst.
-                Verdict::Route | Verdict::Bridge(_) | Verdict::ArpAndBridge(_) => {
-                    drop_frame(&self.counters, frame, DropReason::NetworkUnknown);
-                }
+    /// Acts on the verdict of a slot.
+    pub(super) fn act(&mut self, port: PortId, slot: usize, frame: I::Frame, now_ns: u64) {
+        self.notify(port, slot, now_ns);
+        let way = self.work.adjacency[slot];
+        match self.work.verdicts[slot] {
+            Verdict::Send => self.send(way.port, way.adapter, frame),
+            Verdict::Fragment => fragment::send_pieces(self, &way, frame),
+            Verdict::Mirror(network) => self.mirror(network, &way, frame),
+            Verdict::Flood(network) => self.flood_in_rate(network, port, frame, now_ns),
+            Verdict::FloodAndPunt(network) => {
+                self.punt_copy(network, &frame, now_ns);
+                self.flood_in_rate(network, port, frame, now_ns);
+            }
+            Verdict::Answer => answer::echo(self, frame),
+            Verdict::Error(kind, reason) => {
+                answer::error(self, &frame, slot, kind, now_ns);
+                drop_frame(&self.counters, frame, reason);
+            }
+            Verdict::Resolve => {
+                let next_hop = match (way.kind, way.next_hop) {
+                    (AdjacencyKind::Glean, _) | (_, 0) => self.work.ip[slot].destination,
+                    (_, next_hop) => next_hop,
+                };
+                let (port, next_hop) = (way.port, next_hop.into());
+                self.punt(frame, now_ns, |frame| Punt::Resolve { frame, port, next_hop });
+            }
+            Verdict::Arp(network) => {
+                self.punt(frame, now_ns, |frame| Punt::Arp { frame, network });
+            }
+            Verdict::Drop(reason) => drop_frame(&self.counters, frame, reason),
+            // No stage took it up: its network or its route went away in this very burst.
+            Verdict::Route | Verdict::Bridge(_) | Verdict::ArpAndBridge(_) => {
+                drop_frame(&self.counters, frame, DropReason::NetworkUnknown);
             }
         }
     }

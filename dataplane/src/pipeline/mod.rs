@@ -119,22 +119,39 @@ impl<I: Io> Path<I> {
 
     /// Plain frames by the lane, the others by the stages, all in order.
     fn mixed(&mut self, port: PortId, plain: Plain, burst: &mut Burst<I::Frame>, now_ns: u64) {
-        let mut others = Burst::new();
+        let (mut slots, mut others) = (Burst::new(), Burst::new());
         for (slot, frame) in burst.drain(..).enumerate() {
-            if plain.slots >> slot & 1 == 0 {
+            if plain.slots >> slot & 1 != 0 {
+                slots.push(Ok((slot, frame)));
+            } else {
+                slots.push(Err(others.len()));
                 others.push(frame);
-                continue;
             }
-            if !others.is_empty() {
-                self.stages(port, &mut others, now_ns);
-            }
-            self.pass(port, plain, slot, frame);
         }
-        self.stages(port, &mut others, now_ns);
+        self.decide(port, &mut others, now_ns);
+        let mut others = others.into_iter();
+        for slot in slots {
+            match slot {
+                Ok((slot, frame)) => self.pass(port, plain, slot, frame),
+                Err(slot) => {
+                    if let Some(frame) = others.next() {
+                        self.act(port, slot, frame, now_ns);
+                    }
+                }
+            }
+        }
     }
 
     /// Every stage.
     fn stages(&mut self, port: PortId, burst: &mut Burst<I::Frame>, now_ns: u64) {
+        self.decide(port, burst, now_ns);
+        for (slot, frame) in burst.drain(..).enumerate() {
+            self.act(port, slot, frame, now_ns);
+        }
+    }
+
+    /// Every stage but the last.
+    fn decide(&mut self, port: PortId, burst: &mut Burst<I::Frame>, now_ns: u64) {
         let ingress = Ingress { port, adapter: work::adapter_of(&self.view, port) };
         let Some(record) = self.view.port(port) else {
             return self.drop_all(ingress, burst, DropReason::PortClosed);
@@ -147,7 +164,6 @@ impl<I: Io> Path<I> {
         route::route(record, &self.view, &self.tables, burst, work);
         bridge::bridge(record, &self.view, &self.tables, burst, work, now_ns);
         rewrite::rewrite(burst, work);
-        self.act(port, burst, now_ns);
     }
 
     /// Takes up a frame of control's.
@@ -195,7 +211,9 @@ impl<I: Io> Path<I> {
             work.verdicts[0] = Verdict::Drop(DropReason::Unresolved);
         }
         rewrite::rewrite(&mut burst, work);
-        self.act(port, &mut burst, now_ns);
+        for (slot, frame) in burst.into_iter().enumerate() {
+            self.act(port, slot, frame, now_ns);
+        }
     }
 
     /// Counts a burst as received and drops it: nothing is forwarded, by this port or at all.
