@@ -35,6 +35,7 @@ pub mod host;
 pub mod lab;
 pub mod measure;
 pub mod paced;
+pub mod pair;
 pub mod peers;
 pub mod prefixes;
 pub mod probes;
