@@ -44,6 +44,7 @@ pub mod replay;
 pub mod shell;
 pub mod tcp;
 pub mod telemetry;
+pub mod timed;
 pub mod vlan;
 pub mod vm;
 pub mod world;

@@ -88,6 +88,17 @@ pub fn take_turns_in(rounds: usize, turns: usize, contestants: &mut [Contestant<
 }
 
 impl Samples {
+    /// Of contestants, the first of whom is ours, and what each made in each round.
+    pub fn new(names: Vec<&'static str>, values: Vec<Vec<f64>>) -> Self {
+        Self { names, values }
+    }
+
+    /// How far the rounds of a contestant lie apart, as a part of their median.
+    pub fn range(&self, contestant: usize) -> f64 {
+        let values = &self.values[contestant];
+        (quantile(values, 1.0) - quantile(values, 0.0)) / median(values)
+    }
+
     /// Rows of the first contestant, who is ours, against each of the others.
     pub fn rows(
         &self,

@@ -54,6 +54,9 @@ pub enum Mode {
     Routed,
     /// They are members of one virtual network.
     Bridged,
+    /// It routes between the first, a guest, and the second, a host of the LAN at the other end of the
+    /// uplink.
+    Uplink,
 }
 
 /// What passes frames between two guests' sockets.
@@ -96,22 +99,35 @@ impl Switch {
         // Each start is a first one.
         let _ = std::fs::remove_dir_all(lab.dir().join("state"));
         let network = "[[network]]\nname = \"lan0\"";
-        let guests: Vec<String> = (0..2).map(|number| guest(number, mode, sockets)).collect();
-        let config = config(lab, &format!("{network}\n{}\n{ports}", guests.join("\n")));
+        let guests = match mode {
+            Mode::Uplink => uplink(&sockets[1]) + &guest(0, mode, sockets),
+            _ => guest(0, mode, sockets) + &guest(1, mode, sockets),
+        };
+        let config = config(lab, &format!("{network}\n{guests}{ports}"));
         let appliance = Appliance::start(lab, &config, None);
+        if mode == Mode::Uplink {
+            let host = mac_text(MACS[1]);
+            appliance.must(&format!("neighbor add {} {host} dev up0", IPS[1]));
+        }
         batch(&appliance, changes);
         let mut commands = vec![format!("guestway run --config FILE, with\n{}", config.as_str())];
         if let Some(last) = changes.last() {
             commands.push(format!("POST /v1/batch, {} changes like {last}", changes.len()));
         }
-        let (to, rewrites) = match mode {
-            Mode::Bridged => ([MACS[1], MACS[0]], [Rewrite::None; 2]),
-            Mode::Routed => {
-                let port = appliance.json("show port info g0/eth0");
-                let from = mac(port["mac"].as_str().unwrap_or_else(|| panic!("no MAC: {port}")));
-                ([from; 2], [1, 0].map(|other: usize| Rewrite::Route { to: MACS[other], from }))
-            }
+        let mac_of = |port: &str| {
+            let port = appliance.json(&format!("show port info {port}"));
+            mac(port["mac"].as_str().unwrap_or_else(|| panic!("no MAC: {port}")))
         };
+        // Whom each sends to, which is who its answers come from.
+        let to = match mode {
+            Mode::Bridged => [MACS[1], MACS[0]],
+            Mode::Routed => [mac_of("g0/eth0"), mac_of("g1/eth0")],
+            Mode::Uplink => [mac_of("g0/eth0"), mac_of("up0")],
+        };
+        let rewrites = [1, 0].map(|other: usize| match mode {
+            Mode::Bridged => Rewrite::None,
+            _ => Rewrite::Route { to: MACS[other], from: to[other] },
+        });
         let pid = process_id(appliance.pid());
         let ours = Some(Ours::new(appliance));
         Self { pid, ours, _processes: Vec::new(), role: Role::Connects, to, rewrites, commands }
@@ -120,6 +136,13 @@ impl Switch {
     /// The appliance, where it is it.
     pub fn appliance(&self) -> Option<&Appliance> {
         self.ours.as_ref().map(|ours| &ours.appliance)
+    }
+
+    /// What a guest sends, of `bytes` each with their FCS, and what the other one has to get.
+    pub fn frames(&self, guest: usize, bytes: usize) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+        let frames = frames(guest, self.to[guest], bytes);
+        let wanted = frames.iter().map(|frame| self.rewrites[guest].apply(frame)).collect();
+        (frames, wanted)
     }
 
     /// How it was started, for the reader.
@@ -166,16 +189,25 @@ impl Drop for Switch {
 /// A guest in the appliance's file.
 fn guest(number: usize, mode: Mode, sockets: &[PathBuf; 2]) -> String {
     let (kind, keys) = match mode {
-        Mode::Routed => ("container", "mode = \"host-routed\"\nprobe = false\nannounce = false"),
         Mode::Bridged => ("vm", "mode = \"virtual-network\"\nnetwork = \"lan0\""),
+        _ => ("container", "mode = \"host-routed\"\nprobe = false\nannounce = false"),
     };
     format!(
         "[[guest]]\nname = \"g{number}\"\nkind = \"{kind}\"\n\
          [[guest.adapter]]\nname = \"eth0\"\nport = \"vhost-user,path={}\"\nmac = \"{}\"\n\
-         addresses = [\"{}/32\"]\n{keys}",
+         addresses = [\"{}/32\"]\n{keys}\n",
         sockets[number].display(),
         mac_text(MACS[number]),
         IPS[number]
+    )
+}
+
+/// An uplink whose other end is a socket, in the appliance's file.
+fn uplink(socket: &Path) -> String {
+    format!(
+        "[[uplink]]\nname = \"up0\"\ndevice = \"net_vhost0,iface={}\"\n\
+         addresses = [\"10.9.0.254/24\"]\n",
+        socket.display()
     )
 }
 
@@ -284,9 +316,9 @@ impl Pair {
         switch: Switch,
         bytes: usize,
     ) -> Result<Result<Self, String>, String> {
-        let frames = [0, 1].map(|number| frames(number, switch.to[number], bytes));
+        let frames = [0, 1].map(|number| switch.frames(number, bytes));
         let captures = [0, 1].map(|number| lab.dir().join(format!("{name}{number}.pcap")));
-        for (path, frames) in captures.iter().zip(&frames) {
+        for (path, (frames, _)) in captures.iter().zip(&frames) {
             replay::write(path, frames).map_err(|error| error.to_string())?;
         }
         let records = [0, 1].map(|number| lab.dir().join(format!("record{number}.pcap")));
@@ -295,16 +327,15 @@ impl Pair {
             Ok(guests) => guests,
             Err(why) => return Ok(Err(why)),
         };
-        let wanted: usize = frames[0].iter().map(|it| it.len() + replay::RECORD_HEADER_BYTES).sum();
+        let wanted: usize =
+            frames[0].0.iter().map(|it| it.len() + replay::RECORD_HEADER_BYTES).sum();
         let wanted = (wanted * RECORD_ROUNDS) as u64;
         let is_long =
             |record: &PathBuf| std::fs::metadata(record).is_ok_and(|it| it.len() > wanted);
         let is_enough = crate::within(RECORD_LIMIT, || records.iter().all(is_long));
         guests.pause();
-        for (sender, frames) in frames.iter().enumerate() {
-            let rewrite = switch.rewrites[sender];
-            let wanted: Vec<_> = frames.iter().map(|frame| rewrite.apply(frame)).collect();
-            is_delivered(&wanted, &records[1 - sender])
+        for (sender, (_, wanted)) in frames.iter().enumerate() {
+            is_delivered(wanted, &records[1 - sender])
                 .and_then(|()| if is_enough { Ok(()) } else { Err("too few frames".to_owned()) })
                 .map_err(|why| format!("{name} forwards wrongly from guest {sender}: {why}"))?;
         }
