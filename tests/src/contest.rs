@@ -169,6 +169,16 @@ impl Forwarder {
         Ok(Self { pid, meter, ours: None, _processes: processes, rewrite, commands })
     }
 
+    /// The appliance, where it is it.
+    pub fn appliance(&self) -> Option<&Appliance> {
+        self.ours.as_ref().map(|(ours, _)| &ours.appliance)
+    }
+
+    /// What ours has dropped since it forwards.
+    pub fn lost(&self) -> u64 {
+        self.ours.as_ref().map_or(0, |(ours, before)| dropped(&ours.appliance).0 - before)
+    }
+
     /// Leaves the core to others.
     pub fn pause(&self) {
         kill(self.pid, Signal::SIGSTOP).expect("SIGSTOP");

@@ -166,7 +166,8 @@ pub struct Row {
     pub ours: f64,
     /// The peer and its median; `None` where there is none to compare with.
     pub peer: Option<(&'static str, f64)>,
-    /// How many times better we are; `None` where there is no peer or the rounds do not agree.
+    /// How many times better we are, than the peer or than `metric` says where there is none; `None` where
+    /// there is nothing to compare with or the rounds do not agree.
     pub ratio: Option<f64>,
 }
 
@@ -224,7 +225,10 @@ impl fmt::Display for Report {
             let metric = format!("{}, {}", row.metric, row.unit);
             write!(out, "{:case$}  {metric:24}  {:>12.2}", row.case, row.ours)?;
             let Some((name, value)) = row.peer else {
-                writeln!(out)?;
+                match row.ratio {
+                    Some(ratio) => writeln!(out, "  {:12}  {:16}  {ratio:.2}", "", "")?,
+                    None => writeln!(out)?,
+                }
                 continue;
             };
             write!(out, "  {value:>12.2}  {name:16}")?;

@@ -21,7 +21,7 @@ use crate::replay;
 use crate::telemetry::Meter;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::HashSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -471,14 +471,6 @@ pub fn sockets(lab: &Lab, name: &str) -> [PathBuf; 2] {
         let _ = std::fs::remove_file(socket);
     }
     sockets
-}
-
-/// An adapter for the appliance's API, for whoever adds guests that only stand there.
-pub fn idle_guest(name: &str, wish: &Value) -> [Value; 2] {
-    [
-        json!({ "change": "guest-add", "guest": name, "kind": "container" }),
-        json!({ "change": "adapter-add", "guest": name, "adapter": "eth0", "wish": wish }),
-    ]
 }
 
 #[cfg(test)]
