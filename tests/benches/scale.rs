@@ -6,17 +6,19 @@ use serde_json::{Value, json};
 use std::error::Error;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tests::appliance::api;
-use tests::contest::{Devices, Forwarder, Rewrite, batch, capture_of, start_ours};
+use tests::contest::{Devices, Forwarder, Ours, Rewrite, batch, capture_of, config, start_ours};
 use tests::frames::{IPV4, Mac, UDP, ethernet, ipv4, mac_text, udp};
 use tests::frontend::{Frontend, Options};
 use tests::measure::{Better, Choice, Report, Row, Samples, median};
 use tests::pair::{Mode, Pair, Switch, sockets};
-use tests::{Lab, replay};
+use tests::telemetry::Meter;
+use tests::{Appliance, Lab, replay};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -26,6 +28,8 @@ const ROUNDS: usize = 7;
 const TURNS: usize = 16;
 /// Of the busy pair's frames, with their FCS.
 const BYTES: usize = 64;
+/// A turn of the two workers, who take none but each other's.
+const TURN: Duration = Duration::from_millis(40);
 /// Until a guest is connected.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Changes of a batch, and how often there is one: 10,000 in a second.
@@ -34,20 +38,24 @@ const BATCH_PERIOD: Duration = Duration::from_millis(10);
 /// Numbers of guests that come and go, beside those that stay.
 const TRANSIENT: u32 = 20_000;
 
-/// Ours on the uplink.
-const UPLINK: Mac = [2, 0, 0, 0, 0, 1];
 /// The LAN's router.
 const ROUTER: Mac = [2, 0x55, 0, 0, 0, 1];
+
+/// Ours on an uplink.
+fn uplink_mac(number: u32) -> Mac {
+    let [.., last] = number.to_be_bytes();
+    [2, 0, 0, 0, 0, 1 + last]
+}
 
 fn guest_ip(number: u32) -> Ipv4Addr {
     Ipv4Addr::from(0x0a01_0000 + number)
 }
 
-/// To the one busy container, in one flow.
-fn frame(_: u32, payload: &[u8]) -> Vec<u8> {
-    let to = guest_ip(0).to_string();
+/// To a busy container, in one flow, by the uplink of its number.
+fn frame(guest: u32, payload: &[u8]) -> Vec<u8> {
+    let to = guest_ip(guest).to_string();
     let packet = ipv4("198.51.100.7", &to, 64, UDP, &udp(1000, 2000, payload));
-    ethernet(UPLINK, ROUTER, IPV4, &packet)
+    ethernet(uplink_mac(guest), ROUTER, IPV4, &packet)
 }
 
 fn add(number: u32, port: &str) -> [Value; 2] {
@@ -148,7 +156,7 @@ fn container(lab: &Lab) -> Result<Forwarder> {
     let attach = format!(
         "port attach {} name up0 role uplink mac {} ip 198.51.100.254/24",
         devices.source,
-        mac_text(UPLINK)
+        mac_text(uplink_mac(0))
     );
     let changes = add(0, "shared:venet0");
     let forwarder = start_ours(lab, &devices, &ports, &changes, &attach, |_| Rewrite::None)?;
@@ -261,6 +269,60 @@ fn changes(lab: &Lab, report: &mut Report, case: &str) -> Result<()> {
     Ok(())
 }
 
+/// Two pairs of ports on one worker, and each on its own. All devices are generator-free, so that both
+/// cores are the workers'.
+fn two_workers(lab: &Lab, report: &mut Report, case: &str) -> Result<()> {
+    let _ = std::fs::remove_dir_all(lab.dir().join("state"));
+    let mut ports = String::new();
+    for number in 0..2 {
+        let capture = lab.dir().join(format!("frames{number}.pcap"));
+        let frame = |_, payload: &[u8]| frame(number, payload);
+        replay::write(&capture, &capture_of(1, frame))?;
+        ports += &format!(
+            "[[uplink]]\nname = \"up{number}\"\nmac = \"{}\"\n\
+             device = \"net_pcap{number},rx_pcap={},infinite_rx=1\"\n\
+             addresses = [\"198.51.10{number}.254/24\"]\n\
+             [[port]]\nname = \"venet{number}\"\nrole = \"shared\"\n\
+             device = \"net_null{number},no-rx=1\"\n",
+            mac_text(uplink_mac(number)),
+            capture.display()
+        );
+    }
+    let config = config(lab, &ports).replace("workers = [1]", "workers = [0, 1]");
+    println!("{case}: ours: guestway run --config FILE, with\n{}", config.as_str());
+    let ours = Ours::new(Appliance::start(lab, &config, None));
+    share_core(ours.appliance.pid())?;
+    let changes: Vec<Value> =
+        (0..2).flat_map(|number| add(number, &format!("shared:venet{number}"))).collect();
+    batch(&ours.appliance, &changes);
+    let prefix = format!("lab{}", std::process::id());
+    let meter = Meter::new(&prefix, &["net_null0", "net_null1"], "opackets")?;
+    let turn = || meter.rate(TURN).expect("a reading") / 1e6;
+    let samples = rounds(turn, |is_loaded| {
+        let first = u8::from(!is_loaded);
+        for (port, worker) in [("up0", first), ("up1", 1)] {
+            ours.appliance.must(&format!("port set {port} queue 0 worker {worker}"));
+        }
+        std::thread::sleep(TURN);
+        Ok(())
+    })?;
+    report_load(report, case, &samples);
+    ours.end();
+    Ok(())
+}
+
+/// A worker that is on everybody's core goes before nobody.
+fn share_core(pid: u32) -> Result<()> {
+    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let task = task?.file_name();
+        let status = Command::new("renice").args(["-n", "0", "-p"]).arg(task).output()?.status;
+        if !status.success() {
+            return Err("renice fails".into());
+        }
+    }
+    Ok(())
+}
+
 /// Front-ends hold some ten descriptors each.
 fn raise_descriptor_limit() -> nix::Result<()> {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -292,7 +354,11 @@ fn main() -> Result<()> {
     if choice.wants(case) {
         changes(&lab, &mut report, case)?;
     }
-    report.left_out.push("two workers beside one: not measured yet".to_owned());
+    // The rate of two to that of one.
+    let case = "two workers, two pairs of ports";
+    if choice.wants(case) {
+        two_workers(&lab, &mut report, case)?;
+    }
     report.finish(&choice.directory)?;
     Ok(())
 }
