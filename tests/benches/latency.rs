@@ -113,12 +113,13 @@ type All = Vec<Vec<Vec<Times>>>;
 /// Rounds at one load.
 fn rounds(contestants: &mut [Contestant<'_>], rate_pps: f64) -> io::Result<All> {
     let count = contestants.len();
-    let empty = || (0..ROUNDS).map(|_| Vec::new()).collect();
-    let mut all: All = (0..count).map(|_| empty()).collect();
+    let mut all: All = (0..count).map(|_| Vec::new()).collect();
     for round in 0..ROUNDS {
+        all.iter_mut().for_each(|rounds| rounds.push(Vec::new()));
         for turn in 0..TURNS * count {
             let at = (round + turn / count + turn) % count;
-            all[at][round].push(contestants[at].turn(rate_pps)?);
+            let times = contestants[at].turn(rate_pps)?;
+            all[at].last_mut().expect("this round").push(times);
         }
     }
     Ok(all)
