@@ -156,6 +156,10 @@ pub struct WorkerLink<I: Io> {
     pub stats: Arc<WorkerStats>,
 }
 
+/// A burst of so many frames leaves before the next queue is looked at: waiting for that one's burst would be
+/// latency. Fewer wait until the end of the loop, since many guests' single frames leave together.
+const SEND_AT_ONCE: usize = BURST_PKTS / 8;
+
 /// Looks in a row at a queue that brought nothing, after which it rests if it may.
 const REST_AFTER: u32 = 256;
 /// While there is traffic, one of so many resting queues is looked at in each loop: hundreds of idle
@@ -304,6 +308,9 @@ impl<I: Io> Worker<I> {
         let count = slot.rx.rx(burst);
         if count > 0 {
             self.path.run(slot.port, burst, now_ns);
+        }
+        if count >= SEND_AT_ONCE {
+            self.path.flush();
         }
         count
     }

@@ -171,19 +171,7 @@ impl Appliance {
 
     /// One HTTP request to the control API: status code and body.
     pub fn api(&self, method: &str, path: &str, body: &str) -> (u16, String) {
-        let mut stream = UnixStream::connect(&self.socket).expect("API socket");
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: guestway\r\nConnection: close\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        stream.write_all(head.as_bytes()).expect("request");
-        stream.write_all(body.as_bytes()).expect("request");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("answer");
-        let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
-        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-        (status.unwrap_or_else(|| panic!("no HTTP answer: {answer}")), body.to_owned())
+        api(&self.socket, method, path, body)
     }
 
     /// Checks the books, then ends it by SIGTERM: it must exit 0.
@@ -272,6 +260,23 @@ impl Drop for Appliance {
             }
         }
     }
+}
+
+/// One HTTP request to the control API on a socket: status code and body.
+pub fn api(socket: &Path, method: &str, path: &str, body: &str) -> (u16, String) {
+    let mut stream = UnixStream::connect(socket).expect("API socket");
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: guestway\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).expect("request");
+    stream.write_all(body.as_bytes()).expect("request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answer");
+    let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    (status.unwrap_or_else(|| panic!("no HTTP answer: {answer}")), body.to_owned())
 }
 
 /// `guestway ctl`: output, or the line on standard error.

@@ -13,7 +13,7 @@ use crate::host::Proc;
 use crate::lab::Lab;
 use crate::measure::{Better, Contestant, ROUNDS, Report, take_turns_in};
 use crate::replay;
-use crate::telemetry::Telemetry;
+use crate::telemetry::Meter;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -35,18 +35,18 @@ pub const OURS: &str = "ours";
 /// A capture is played at least so many frames long, whatever is in it.
 const CAPTURE_FRAMES: usize = 256;
 /// From SIGCONT until the first reading.
-const WARM_UP: Duration = Duration::from_millis(10);
+pub(crate) const WARM_UP: Duration = Duration::from_millis(10);
 /// Between the two readings of a turn.
-const SPAN: Duration = Duration::from_millis(40);
+pub(crate) const SPAN: Duration = Duration::from_millis(40);
 /// Turns of a round. Many short ones: the machine's speed may halve for some tenths of a second, and a
 /// round in which that met one contestant alone would say nothing.
-const TURNS: usize = 16;
+pub(crate) const TURNS: usize = 16;
 /// Until a contestant has recorded enough.
-const RECORD_LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const RECORD_LIMIT: Duration = Duration::from_secs(20);
 /// Changes of one batch.
 const BATCH: usize = 8192;
 /// Rounds of a capture that are recorded, the last of which is compared: whoever learns has learned.
-const RECORD_ROUNDS: usize = 4;
+pub(crate) const RECORD_ROUNDS: usize = 4;
 
 /// EAL's arguments for memory: hugepages where `tests/bench` has found some.
 pub fn memory() -> &'static str {
@@ -117,21 +117,35 @@ impl Rewrite {
     }
 }
 
+/// The appliance as a contestant: killed if the contest ends before its time.
 #[derive(Debug)]
-struct Ours {
-    appliance: Appliance,
-    /// Frames that came while the source was still being attached.
-    dropped_before: u64,
+pub struct Ours {
+    /// It runs.
+    pub appliance: Appliance,
     is_over: bool,
+}
+
+impl Ours {
+    /// Enters it.
+    pub fn new(appliance: Appliance) -> Self {
+        Self { appliance, is_over: false }
+    }
+
+    /// Ends it, once its books are checked.
+    pub fn end(mut self) {
+        self.appliance.must("stop");
+        self.appliance.stop();
+        self.is_over = true;
+    }
 }
 
 /// A running contestant.
 #[derive(Debug)]
 pub struct Forwarder {
     pid: Pid,
-    telemetry: Telemetry,
-    sink: u64,
-    ours: Option<Ours>,
+    meter: Meter,
+    /// With what it had dropped before: frames that came while the source was still being attached.
+    ours: Option<(Ours, u64)>,
     /// A peer's, for as long as it competes.
     _processes: Vec<Proc>,
     /// What it does to each frame.
@@ -150,9 +164,19 @@ impl Forwarder {
         commands: Vec<String>,
     ) -> Result<Self, String> {
         let pid = processes.first_mut().ok_or("no process")?.as_child().id();
-        let (telemetry, sink) = read_by(prefix, devices)?;
+        let meter = Meter::new(prefix, &[devices.sink_name()], "opackets")?;
         let pid = process_id(pid);
-        Ok(Self { pid, telemetry, sink, ours: None, _processes: processes, rewrite, commands })
+        Ok(Self { pid, meter, ours: None, _processes: processes, rewrite, commands })
+    }
+
+    /// The appliance, where it is it.
+    pub fn appliance(&self) -> Option<&Appliance> {
+        self.ours.as_ref().map(|(ours, _)| &ours.appliance)
+    }
+
+    /// What ours has dropped since it forwards.
+    pub fn lost(&self) -> u64 {
+        self.ours.as_ref().map_or(0, |(ours, before)| dropped(&ours.appliance).0 - before)
     }
 
     /// Leaves the core to others.
@@ -169,22 +193,18 @@ impl Forwarder {
     pub fn turn(&self) -> f64 {
         self.resume();
         std::thread::sleep(WARM_UP);
-        let (from, before) = self.telemetry.sent(self.sink).expect("a reading");
-        std::thread::sleep(SPAN);
-        let (to, after) = self.telemetry.sent(self.sink).expect("a reading");
+        let rate = self.meter.rate(SPAN).expect("a reading");
         self.pause();
-        (after - before) as f64 / (to - from).as_secs_f64() / 1e6
+        rate / 1e6
     }
 
     /// Ends it. Ours must have kept its books, and dropped nothing on the way.
     pub fn end(mut self) -> Result<(), String> {
         self.resume();
-        let Some(ours) = &mut self.ours else { return Ok(()) };
+        let Some((ours, dropped_before)) = self.ours.take() else { return Ok(()) };
         let (dropped, drops) = dropped(&ours.appliance);
-        ours.appliance.must("stop");
-        ours.appliance.stop();
-        ours.is_over = true;
-        match dropped - ours.dropped_before {
+        ours.end();
+        match dropped - dropped_before {
             0 => Ok(()),
             more => Err(format!("packets were dropped, {more} of these: {drops}")),
         }
@@ -212,14 +232,8 @@ fn dropped(appliance: &Appliance) -> (u64, Value) {
     (drops["dropped"].as_u64().unwrap_or(0), drops)
 }
 
-/// Where a contestant's packets are counted.
-fn read_by(prefix: &str, devices: &Devices) -> Result<(Telemetry, u64), String> {
-    let telemetry = Telemetry::of(prefix)?;
-    let sink = telemetry.port(devices.sink_name())?;
-    Ok((telemetry, sink))
-}
-
-fn process_id(number: u32) -> Pid {
+/// As signals want it.
+pub(crate) fn process_id(number: u32) -> Pid {
     Pid::from_raw(i32::try_from(number).expect("a process id"))
 }
 
@@ -265,9 +279,10 @@ pub fn start_ours(
     let rewrite = rewrite(&appliance);
     let pid = process_id(appliance.pid());
     let (dropped_before, _) = dropped(&appliance);
-    let ours = Some(Ours { appliance, dropped_before, is_over: false });
-    let (telemetry, sink) = read_by(&format!("lab{}", std::process::id()), devices)?;
-    Ok(Forwarder { pid, telemetry, sink, ours, _processes: Vec::new(), rewrite, commands })
+    let ours = Some((Ours::new(appliance), dropped_before));
+    let meter =
+        Meter::new(&format!("lab{}", std::process::id()), &[devices.sink_name()], "opackets")?;
+    Ok(Forwarder { pid, meter, ours, _processes: Vec::new(), rewrite, commands })
 }
 
 /// Starts a contestant; why not, where it can't.
@@ -306,14 +321,14 @@ pub fn compete(
     for entry in entries {
         match check(lab, &capture, frames, entry)? {
             Ok(()) => able.push(entry),
-            Err(why) => leave_out(report, case, entry, why)?,
+            Err(why) => leave_out(report, case, entry.name, &why)?,
         }
     }
     for entry in able {
         let forwarder = match (entry.start)(&devices) {
             Ok(forwarder) => forwarder,
             Err(why) => {
-                leave_out(report, case, entry, why)?;
+                leave_out(report, case, entry.name, &why)?;
                 continue;
             }
         };
@@ -334,14 +349,14 @@ pub fn compete(
 }
 
 /// A peer that does not start is told of; ours has to.
-fn leave_out(
+pub(crate) fn leave_out(
     report: &mut Report,
     case: &str,
-    entry: &Entry<'_>,
-    why: String,
+    name: &str,
+    why: &str,
 ) -> Result<(), String> {
-    let why = format!("{}, {case}: {why}", entry.name);
-    if entry.name == OURS {
+    let why = format!("{name}, {case}: {why}");
+    if name == OURS {
         return Err(why);
     }
     report.left_out.push(why);

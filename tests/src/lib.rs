@@ -36,6 +36,7 @@ pub mod instructions;
 pub mod lab;
 pub mod measure;
 pub mod paced;
+pub mod pair;
 pub mod peers;
 pub mod prefixes;
 pub mod probes;
@@ -44,6 +45,7 @@ pub mod replay;
 pub mod shell;
 pub mod tcp;
 pub mod telemetry;
+pub mod timed;
 pub mod vlan;
 pub mod vm;
 #[cfg(feature = "ways")]

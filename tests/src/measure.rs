@@ -88,6 +88,17 @@ pub fn take_turns_in(rounds: usize, turns: usize, contestants: &mut [Contestant<
 }
 
 impl Samples {
+    /// Of contestants, the first of whom is ours, and what each made in each round.
+    pub fn new(names: Vec<&'static str>, values: Vec<Vec<f64>>) -> Self {
+        Self { names, values }
+    }
+
+    /// How far the rounds of a contestant lie apart, as a part of their median.
+    pub fn range(&self, contestant: usize) -> f64 {
+        let values = &self.values[contestant];
+        (quantile(values, 1.0) - quantile(values, 0.0)) / median(values)
+    }
+
     /// Rows of the first contestant, who is ours, against each of the others.
     pub fn rows(
         &self,
@@ -155,7 +166,8 @@ pub struct Row {
     pub ours: f64,
     /// The peer and its median; `None` where there is none to compare with.
     pub peer: Option<(&'static str, f64)>,
-    /// How many times better we are; `None` where there is no peer or the rounds do not agree.
+    /// How many times better we are, than the peer or than `metric` says where there is none; `None` where
+    /// there is nothing to compare with or the rounds do not agree.
     pub ratio: Option<f64>,
 }
 
@@ -230,7 +242,10 @@ impl fmt::Display for Report {
             let metric = format!("{}, {}", row.metric, row.unit);
             write!(out, "{:case$}  {metric:24}  {:>12.2}", row.case, row.ours)?;
             let Some((name, value)) = row.peer else {
-                writeln!(out)?;
+                match row.ratio {
+                    Some(ratio) => writeln!(out, "  {:12}  {:16}  {ratio:.2}", "", "")?,
+                    None => writeln!(out)?,
+                }
                 continue;
             };
             write!(out, "  {value:>12.2}  {name:16}")?;

@@ -2,9 +2,11 @@
 //! looks at nothing, and Open vSwitch with DPDK.
 
 use crate::contest::{BURST, DESCRIPTORS, Devices, Forwarder, MBUFS, MEMORY_MB, Rewrite, memory};
+use crate::dpdk::Role;
 use crate::frames::{Mac, mac_text};
 use crate::host::Proc;
 use crate::lab::{Lab, on_all_cores};
+use crate::pair::Switch;
 use serde_json::{Deserializer, Value, json};
 use std::fmt::Write as _;
 use std::fs::File;
@@ -19,6 +21,8 @@ use std::time::Duration;
 const VSWITCHD: &str = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk";
 /// The layout of its configuration.
 const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
+/// Until testpmd listens on its guests' sockets.
+const LISTEN_LIMIT: Duration = Duration::from_secs(10);
 /// Until its database listens.
 const DATABASE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -44,6 +48,53 @@ pub fn testpmd(lab: &Lab, mode: &str, devices: &Devices) -> Result<Forwarder, St
     let process = spawn(words[0], &words[1..], &dir)?;
     Forwarder::peer(vec![process], &prefix, devices, rewrite, vec![line.clone()])
         .map_err(|error| format!("{error}: {}", log(&dir, words[0])))
+}
+
+/// Starts testpmd in mode `io` between two guests' sockets, on which it listens.
+pub fn testpmd_pair(lab: &Lab, sockets: &[PathBuf; 2]) -> Result<Switch, String> {
+    let prefix = format!("testpmd-vhost-{}", std::process::id());
+    let [first, second] = sockets.each_ref().map(|socket| socket.display());
+    let line = format!(
+        "dpdk-testpmd --lcores 0@0,1@1 {} -m {MEMORY_MB} --no-pci --no-shconf \
+         --file-prefix {prefix} --vdev net_vhost0,iface={first} --vdev net_vhost1,iface={second} \
+         -- --total-num-mbufs={MBUFS} --forward-mode=io --burst={BURST} \
+         --rxd={DESCRIPTORS} --txd={DESCRIPTORS} --portlist=0,1 --disable-link-check --auto-start \
+         --stats-period=3600",
+        memory()
+    );
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let dir = lab.dir().join(&prefix);
+    std::fs::create_dir_all(&dir).map_err(|error| error.to_string())?;
+    let process = spawn(words[0], &words[1..], &dir)?;
+    let is_listening = || sockets.iter().all(|socket| socket.exists());
+    if !crate::within(LISTEN_LIMIT, is_listening) {
+        return Err(format!("testpmd does not listen: {}", log(&dir, words[0])));
+    }
+    Ok(Switch::peer(vec![process], Role::Connects, [Rewrite::None; 2], vec![line.clone()]))
+}
+
+/// Starts Open vSwitch as a learning switch that connects to two guests' sockets.
+pub fn ovs_pair(lab: &Lab, sockets: &[PathBuf; 2]) -> Result<Switch, String> {
+    if !Path::new(VSWITCHD).exists() {
+        return Err(format!("{VSWITCHD} is not installed"));
+    }
+    let mut switch = Ovs::prepare(lab)?;
+    for (name, socket) in ["p1", "p2"].iter().zip(sockets) {
+        let path = format!("options:vhost-server-path={}", socket.display());
+        switch.vsctl(&[
+            "add-port",
+            "br0",
+            name,
+            "--",
+            "set",
+            "Interface",
+            name,
+            "type=dpdkvhostuserclient",
+            &path,
+        ])?;
+    }
+    let Ovs { processes, commands, .. } = switch;
+    Ok(Switch::peer(processes, Role::Listens, [Rewrite::None; 2], commands))
 }
 
 /// Starts a program as the appliance is started: before anybody else on the worker's core. `own` is where

@@ -68,21 +68,26 @@ impl Telemetry {
 
     /// Packets that a port has sent so far, and when that was so.
     pub fn sent(&self, port: u64) -> Result<(Instant, u64), String> {
+        self.count(port, "opackets")
+    }
+
+    /// One of a port's counters (`opackets`, `ipackets`), and when that was so.
+    pub fn count(&self, port: u64, counter: &str) -> Result<(Instant, u64), String> {
         let question = format!("/ethdev/stats,{port}");
         let mut best: Option<(Duration, Instant, u64)> = None;
         for _ in 0..TRIES {
             let asked = Instant::now();
             let stats = self.ask(&question)?;
             let took = asked.elapsed();
-            let sent = stats["opackets"].as_u64().ok_or_else(|| format!("no opackets: {stats}"))?;
+            let count = stats[counter].as_u64().ok_or_else(|| format!("no {counter}: {stats}"))?;
             if best.is_none_or(|(least, ..)| took < least) {
-                best = Some((took, asked + took / 2, sent));
+                best = Some((took, asked + took / 2, count));
             }
             if took < PROMPT {
                 break;
             }
         }
-        best.map(|(_, at, sent)| (at, sent)).ok_or_else(|| "never asked".to_owned())
+        best.map(|(_, at, count)| (at, count)).ok_or_else(|| "never asked".to_owned())
     }
 
     fn answer(&self) -> Result<Value, String> {
@@ -90,6 +95,40 @@ impl Telemetry {
         let count = recv(self.socket.as_raw_fd(), &mut bytes, MsgFlags::empty())
             .map_err(|error| format!("telemetry: {error}"))?;
         serde_json::from_slice(&bytes[..count]).map_err(|error| format!("telemetry: {error}"))
+    }
+}
+
+/// What a program counts on some of its ports.
+#[derive(Debug)]
+pub struct Meter {
+    telemetry: Telemetry,
+    ports: Vec<u64>,
+    counter: &'static str,
+}
+
+impl Meter {
+    /// Counts on these devices, of the program that was started with `--file-prefix PREFIX`.
+    pub fn new(prefix: &str, devices: &[&str], counter: &'static str) -> Result<Self, String> {
+        let telemetry = Telemetry::of(prefix)?;
+        let ports = devices.iter().map(|device| telemetry.port(device));
+        let ports = ports.collect::<Result<_, _>>()?;
+        Ok(Self { telemetry, ports, counter })
+    }
+
+    /// What was counted on each port so far, and when that was so.
+    pub fn read(&self) -> Result<Vec<(Instant, u64)>, String> {
+        self.ports.iter().map(|port| self.telemetry.count(*port, self.counter)).collect()
+    }
+
+    /// Packets per second on all ports together, within the coming `span`.
+    pub fn rate(&self, span: Duration) -> Result<f64, String> {
+        let before = self.read()?;
+        std::thread::sleep(span);
+        let after = self.read()?;
+        let rate = |((from, before), (to, after)): (&(Instant, u64), &(Instant, u64))| {
+            (after - before) as f64 / (*to - *from).as_secs_f64()
+        };
+        Ok(before.iter().zip(&after).map(rate).sum())
     }
 }
 
