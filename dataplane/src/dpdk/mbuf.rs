@@ -448,8 +448,8 @@ impl Frame for Mbuf {
     #[inline]
     fn plain_head(&self) -> Option<&[u8; PLAIN_BYTES]> {
         let raw = self.raw();
-        // "None" is both "good" and "bad": of the IPv4 header it means unknown, which is checked, and
-        // only here it is not plain.
+        // "None" has the bit of "bad" too. Of the IPv4 header it means "not valid, but data is intact": the
+        // stages check that.
         let is_plain = raw.nb_segs == 1 && raw.ol_flags & NOT_PLAIN == 0;
         if is_plain { segment_bytes(raw).first_chunk() } else { None }
     }

@@ -55,7 +55,7 @@ mod wide {
     use std::sync::atomic::Ordering;
 
     /// All keys of a bucket at a stroke; processors of this kind don't read the value before.
-    #[target_feature(enable = "avx512f,avx512vl,bmi1")]
+    #[target_feature(enable = "avx512f,avx512vl")]
     pub(super) fn find(
         buckets: &[Bucket],
         homes: &[u32],
@@ -68,7 +68,7 @@ mod wide {
             // SAFETY: four words at the begin of the bucket, each aligned and so read whole.
             let names = unsafe { _mm256_loadu_si256(bucket.as_ptr().cast()) };
             let found = _mm256_cmpeq_epi64_mask(names, _mm256_set1_epi64x(key.cast_signed()));
-            // Bit 4 stands for none: the last word, which is there in any case.
+            // Where none is, the last one: a word that is there in any case, and no slot says so.
             let way = (u32::from(found) | 1 << (WAYS - 1)).trailing_zeros() as usize;
             let value = bucket[WAYS + way % WAYS].load(Ordering::Acquire) & VALUE_MASK;
             *into = value | (way as u64) << WAY_SHIFT;

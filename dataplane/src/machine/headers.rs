@@ -34,7 +34,7 @@ pub(crate) struct Found {
 }
 
 /// Bytes of an Ethernet header, and of an IPv4 header without options.
-const ETHERNET_BYTES: u32 = 14;
+pub(crate) const ETHERNET_BYTES: u32 = 14;
 const IPV4_BYTES: u32 = 20;
 const _: () = assert!(ETHERNET_BYTES as usize == HEADER_BYTES);
 const _: () = assert!(IPV4_BYTES as usize == ipv4::HEADER_BYTES);
@@ -124,8 +124,8 @@ pub(crate) fn to_mac(starts: &[u64; BURST_PKTS], mac: u64) -> Slots {
     to_mac_each(starts, mac)
 }
 
-/// The low 48 bits.
-const MAC_MASK: u64 = (1 << 48) - 1;
+/// The low 48 bits: the first MAC of a frame whose first word it is.
+pub(crate) const MAC_MASK: u64 = (1 << 48) - 1;
 
 fn to_mac_each(starts: &[u64; BURST_PKTS], mac: u64) -> Slots {
     let bit = |(slot, start): (usize, &u64)| u32::from(start & MAC_MASK == mac) << slot;

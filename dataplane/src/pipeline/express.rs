@@ -19,16 +19,12 @@ use crate::frame::{
 };
 use crate::ids::{AdapterId, AdjacencyId, PortId};
 use crate::io::Io;
-use crate::machine::headers::{self, Headers};
+use crate::machine::headers::{self, ETHERNET_BYTES, Headers};
 use crate::pipeline::Tables;
 use crate::record::{Attachment, PortRecord, RoutedAdapter};
 use crate::table::{AdjacencyKind, Way, Ways};
 use crate::wire::dhcp;
 use crate::wire::ethernet::HEADER_BYTES;
-
-/// Bytes of an Ethernet header.
-const ETHERNET_BYTES: u32 = 14;
-const _: () = assert!(ETHERNET_BYTES as usize == HEADER_BYTES);
 
 /// What the lane keeps of a burst, a column for each thing; valid for plain slots.
 #[derive(Default)]
@@ -74,30 +70,31 @@ impl Plain {
 
 mod bridge;
 
+/// Where a burst has come in, and what it is judged by.
+pub(super) struct Arrival<'a> {
+    pub(super) record: &'a PortRecord,
+    pub(super) view: &'a View,
+    pub(super) tables: &'a Tables,
+    pub(super) counters: &'a Counters,
+}
+
 /// Which frames of a burst the lane passes.
 ///
 /// Counts the burst at its port, once its lengths are read.
 #[inline]
-pub(super) fn look<F: Frame>(
-    record: &PortRecord,
-    view: &View,
-    tables: &Tables,
-    counters: &Counters,
-    burst: &Burst<F>,
-    lane: &mut Lane,
-) -> Plain {
-    match lane.task_of(record, view) {
+pub(super) fn look<F: Frame>(at: &Arrival<'_>, burst: &Burst<F>, lane: &mut Lane) -> Plain {
+    match lane.task_of(at.record, at.view) {
         Task::Route(sender, pattern) => {
-            let slots = lane.read(&pattern, burst, record, counters);
-            routed(record, sender, slots, view, tables, counters, burst, lane)
+            let slots = lane.read(&pattern, burst, at);
+            routed(at, sender, slots, burst, lane)
         }
         Task::Bridge(member, pattern) => {
-            let slots = lane.read(&pattern, burst, record, counters);
-            bridge::bridged(record, &member, slots, tables, burst, lane)
+            let slots = lane.read(&pattern, burst, at);
+            bridge::bridged(at, &member, slots, burst, lane)
         }
         Task::None => {
             let bytes = burst.iter().map(|frame| frame.len() as u64).sum();
-            arrive(record, counters, burst.len() as u64, bytes);
+            arrive(at.record, at.counters, burst.len() as u64, bytes);
             Plain::NONE
         }
     }
@@ -191,17 +188,14 @@ impl Source {
 }
 
 /// Which of the slots are plain packets for the router.
-#[allow(clippy::too_many_arguments, reason = "one call, taken apart to be read")]
 fn routed<F: Frame>(
-    record: &PortRecord,
+    at: &Arrival<'_>,
     sender: Sender,
     slots: Slots,
-    view: &View,
-    tables: &Tables,
-    counters: &Counters,
     burst: &Burst<F>,
     lane: &mut Lane,
 ) -> Plain {
+    let Arrival { record, view, tables, counters } = *at;
     let found = headers::check(&lane.heads, slots, &mut lane.headers);
     let mut slots = found.plain;
     if slots == 0 {
@@ -388,16 +382,10 @@ impl Lane {
 
     /// Reads the heads of a burst, counts it, and answers which frames fit the pattern.
     #[inline]
-    fn read<F: Frame>(
-        &mut self,
-        pattern: &Pattern,
-        burst: &Burst<F>,
-        record: &PortRecord,
-        counters: &Counters,
-    ) -> Slots {
+    fn read<F: Frame>(&mut self, pattern: &Pattern, burst: &Burst<F>, at: &Arrival<'_>) -> Slots {
         let slots = F::read_heads(burst, pattern, &mut self.heads);
         let bytes = self.heads.bytes.iter().take(burst.len()).map(|bytes| u64::from(*bytes)).sum();
-        arrive(record, counters, burst.len() as u64, bytes);
+        arrive(at.record, at.counters, burst.len() as u64, bytes);
         slots
     }
 

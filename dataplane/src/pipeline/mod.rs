@@ -45,7 +45,7 @@ use crate::punt::{Inject, Punt};
 use crate::record::{Attachment, PortRecord};
 use crate::table::{AdjacencyTable, Ipv4Fib, MacTable};
 use crossbeam::queue::ArrayQueue;
-use express::Plain;
+use express::{Arrival, Plain};
 use std::sync::Arc;
 use work::Work;
 
@@ -106,8 +106,9 @@ impl<I: Io> Path<I> {
         let Some(record) = self.view.port(port).filter(|_| self.view.is_forwarding) else {
             return self.refuse(port, burst);
         };
-        let lane = &mut self.work.lane;
-        let plain = express::look(record, &self.view, &self.tables, &self.counters, burst, lane);
+        let (view, tables, counters) = (&self.view, &self.tables, &*self.counters);
+        let at = Arrival { record, view, tables, counters };
+        let plain = express::look(&at, burst, &mut self.work.lane);
         if plain.is_all(burst.len()) {
             self.pass_all(port, plain, burst);
         } else if plain.slots == 0 {

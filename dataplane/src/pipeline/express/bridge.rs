@@ -1,17 +1,14 @@
 //! Plain frames of a network: from one of its members, whose source MAC and address are right, to a MAC in
 //! the table. They leave as they are.
 
-use super::{Lane, Plain, server_replies};
+use super::{Arrival, Lane, Plain, server_replies};
 use crate::frame::{BURST_PKTS, Burst, Frame, Slots};
 use crate::ids::NetworkId;
-use crate::machine::headers;
-use crate::pipeline::{Tables, View};
-use crate::record::{BridgedAdapter, PortRecord};
+use crate::machine::headers::{self, MAC_MASK};
+use crate::pipeline::View;
+use crate::record::BridgedAdapter;
 use crate::table::Way;
 use crate::wire::ethernet::HEADER_BYTES;
-
-/// The low 48 bits.
-const MAC_MASK: u64 = (1 << 48) - 1;
 
 /// A member whose frames the lane can judge.
 pub(super) struct Member<'a> {
@@ -62,13 +59,13 @@ impl<'a> Member<'a> {
 /// Which of the slots are plain frames for another member.
 #[inline]
 pub(super) fn bridged<F: Frame>(
-    record: &PortRecord,
+    at: &Arrival<'_>,
     member: &Member<'_>,
     slots: Slots,
-    tables: &Tables,
     burst: &Burst<F>,
     lane: &mut Lane,
 ) -> Plain {
+    let Arrival { record, tables, .. } = *at;
     let count = burst.len();
     let Lane { heads, to, ways, .. } = &mut *lane;
     let mut slots = slots & member.owns(&heads.ends, count);

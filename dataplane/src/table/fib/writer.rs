@@ -14,7 +14,7 @@ use crate::table::sync::AtomicU32;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// What an index of 31 bits reaches, and more than a host has memory for.
+/// Cells of so many are reached by an index of 31 bits, as gathers take it; and no host has memory for more.
 const GROUPS_MAX: usize = 1 << 22;
 
 /// Why a prefix was not added. The table is as it was.
