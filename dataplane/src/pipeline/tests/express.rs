@@ -51,8 +51,7 @@ fn plain(port: PortId) -> impl Strategy<Value = Vec<u8>> {
             .chain([FAR, s2().ip, ROUTED_TO_C1])
             .collect::<Vec<_>>(),
     );
-    let from =
-        prop_oneof![8 => Just(at(port).ip), 1 => select(vec![s2().ip, FAR, at(C1).ip, at(UP).ip])];
+    let from = prop_oneof![8 => Just(at(port).ip), 1 => select(vec![s2().ip, FAR, at(C1).ip, at(UP).ip, GLEAN, DIRECTED_BROADCAST])];
     let rest = (2u8..=255, select(vec![6u8, 17]), 0usize..700, 0usize..30, any::<u16>());
     // Now and then of a DHCP server, or cut short.
     let ports = prop::option::weighted(0.1, (select(vec![67u16, 1000]), Just(68u16), 1u8..3));
