@@ -5,10 +5,11 @@ use serde_json::{Value, json};
 use std::error::Error;
 use std::net::Ipv4Addr;
 use tests::Lab;
-use tests::contest::{Devices, Entry, Forwarder, OURS, Rewrite, capture_of, compete, start_ours};
+use tests::contest::{OURS, compete};
 use tests::frames::{IPV4, Mac, UDP, ethernet, ipv4, mac_text, udp};
 use tests::measure::{Choice, Report};
 use tests::peers::{Switching, ovs, testpmd};
+use tests::ports::{Devices, FORWARDED, Forwarder, Rewrite, capture_of, entry, start_ours};
 
 /// The guest that sends.
 const GUEST: Mac = [2, 0, 0, 0, 7, 7];
@@ -56,13 +57,14 @@ fn main() -> Result<(), Box<dyn Error>> {
             continue;
         }
         let normal = Switching::Normal((0..count).map(host_mac).collect());
+        let frames = capture_of(count, frame);
         let entries = [
-            Entry::new(OURS, |devices| ours(&lab, devices, count)),
-            Entry::new("testpmd io", |devices| testpmd(&lab, "io", devices)),
-            Entry::new("testpmd macswap", |devices| testpmd(&lab, "macswap", devices)),
-            Entry::new("ovs", |devices| ovs(&lab, &normal, devices)),
+            entry(OURS, &lab, &frames, |devices| ours(&lab, devices, count)),
+            entry("testpmd io", &lab, &frames, |devices| testpmd(&lab, "io", devices)),
+            entry("testpmd macswap", &lab, &frames, |devices| testpmd(&lab, "macswap", devices)),
+            entry("ovs", &lab, &frames, |devices| ovs(&lab, &normal, devices)),
         ];
-        compete(&lab, &mut report, case, &capture_of(count, frame), &entries)?;
+        compete(&mut report, case, FORWARDED, &entries)?;
     }
     report.finish(&choice.directory)?;
     Ok(())

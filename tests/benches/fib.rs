@@ -13,11 +13,11 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tests::frames::Random;
-use tests::measure::{Better, Choice, Contestant, ROUNDS, Report, Row, median, take_turns_in};
+use tests::measure::{Better, Choice, Contestant, Report, Row, median, take_turns};
 use tests::prefixes::{Prefix, hosts, internet};
 
-/// Turns of a round.
-const TURNS: usize = 8;
+/// Many short ones: the speed of a shared machine changes within seconds.
+const ROUNDS: usize = 72;
 /// Addresses looked up in a turn.
 const LOOK_UPS: usize = 1 << 20;
 /// Routes changed in a turn.
@@ -153,7 +153,7 @@ fn measure_look_ups(report: &mut Report, case: &str, tables: &Tables, addrs: &[u
     if let Some(lpm) = &tables.lpm {
         contestants.push(Contestant::new("rte_lpm", || look_up_lpm(lpm, addrs)));
     }
-    let samples = take_turns_in(ROUNDS, TURNS, &mut contestants);
+    let samples = take_turns(ROUNDS, &mut contestants);
     report.rows.extend(samples.rows(case, "look-up", "ns", Better::Less));
 }
 
@@ -222,18 +222,12 @@ fn measure_updates(report: &mut Report, case: &str, tables: &mut Tables, prefixe
                 })
             }),
         ];
-        let samples = take_turns_in(ROUNDS, TURNS, &mut contestants);
+        let samples = take_turns(ROUNDS, &mut contestants);
         report.rows.extend(samples.rows(case, "update", "ns", Better::Less));
         stop.store(true, Ordering::Relaxed);
     });
-    report.rows.push(Row {
-        case: case.to_owned(),
-        metric: "longest pause in a ms",
-        unit: "ns",
-        ours: longest_ns.load(Ordering::Relaxed) as f64,
-        peer: None,
-        ratio: None,
-    });
+    let longest_ns = longest_ns.load(Ordering::Relaxed) as f64;
+    report.rows.push(Row::alone(case, "longest pause in a ms", "ns", longest_ns));
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -255,12 +249,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         if !with_lpm && choice.wants(&format!("{case}, memory")) {
             let [ours, theirs] = tables.bytes.map(|bytes| bytes as f64 / 1e6);
             report.rows.push(Row {
-                case: (*case).to_owned(),
-                metric: "memory",
-                unit: "MB",
-                ours,
                 peer: Some(("rte_fib scalar", theirs)),
                 ratio: Some(theirs / ours),
+                ..Row::alone(case, "memory", "MB", ours)
             });
         }
         let orders = oracle::orders(prefixes.len(), LOOK_UPS, &mut random);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tests::Lab;
 use tests::contest::OURS;
 use tests::frontend::Frontend;
-use tests::measure::{Better, Choice, ROUNDS, Report, Samples, median};
+use tests::measure::{Better, Choice, Report, Samples, median, range};
 use tests::pair::{Mode, Switch, sockets};
 use tests::peers::testpmd_pair;
 use tests::timed::{Timed, Way, check, connect};
@@ -30,8 +30,10 @@ const QUANTILES: [(f64, &str, &str); 3] = [
 const RANGE_MAX: f64 = 0.5;
 /// What took longer counts as this.
 const TIME_MAX_NS: u64 = 100_000_000;
-/// Turns of a round, of whose quantiles the middle one is taken: when the machine takes the worker's core
-/// for a millisecond, the tail of that turn says nothing.
+/// Rounds of a load.
+const ROUNDS: usize = 9;
+/// Turns of each contestant in a round: when the machine takes the worker's core for a millisecond, the tail
+/// of that turn says nothing.
 const TURNS: usize = 24;
 /// From SIGCONT until times count.
 const WARM_UP: Duration = Duration::from_millis(3);
@@ -128,20 +130,23 @@ fn rounds(contestants: &mut [Contestant<'_>], rate_pps: f64) -> io::Result<All> 
 fn report_load(report: &mut Report, case: &str, names: &[&'static str], all: &All) {
     for way in 0..2 {
         for (place, (at, through, round)) in QUANTILES.into_iter().enumerate() {
-            let of_turn = |times: &Times| times.0[way].value_at_quantile(at) as f64 / 1e3;
-            let microseconds =
-                |turns: &Vec<Times>| median(&turns.iter().map(of_turn).collect::<Vec<_>>());
-            let values = all.iter().map(|rounds| rounds.iter().map(microseconds).collect());
-            let samples = Samples::new(names.to_vec(), values.collect());
+            let microseconds = |times: &Times| times.0[way].value_at_quantile(at) as f64 / 1e3;
+            let turns = |turns: &Vec<Times>| turns.iter().map(microseconds).collect::<Vec<_>>();
             let metric = if way == 0 { through } else { round };
+            let range = all.iter().map(|rounds| {
+                range(&rounds.iter().map(|round| median(&turns(round))).collect::<Vec<_>>())
+            });
+            let range = range.fold(0.0, f64::max);
             let is_last = place + 1 == QUANTILES.len();
-            let range = (0..names.len()).map(|it| samples.range(it)).fold(0.0, f64::max);
             if is_last && range > RANGE_MAX {
                 let part = range * 100.0;
                 report.left_out.push(format!("{metric}, {case}: rounds differ by {part:.0} %"));
-            } else {
-                report.rows.extend(samples.rows(case, metric, "µs", Better::Less));
+                continue;
             }
+            // Turns are what is compared, one of each contestant after the other.
+            let values = all.iter().map(|rounds| rounds.iter().flat_map(turns).collect());
+            let samples = Samples::new(names.to_vec(), values.collect());
+            report.rows.extend(samples.rows(case, metric, "µs", Better::Less));
         }
     }
 }

@@ -10,10 +10,10 @@ use oracle::{BULK, eal, orders, per_item};
 use std::error::Error;
 use std::hint::black_box;
 use tests::frames::Random;
-use tests::measure::{Better, Choice, Contestant, ROUNDS, Report, take_turns_in};
+use tests::measure::{Better, Choice, Contestant, Report, take_turns};
 
-/// Turns of a round.
-const TURNS: usize = 8;
+/// Many short ones: the speed of a shared machine changes within seconds.
+const ROUNDS: usize = 72;
 /// Keys looked up in a turn.
 const LOOK_UPS: usize = 1 << 20;
 const LAN: NetworkId = NetworkId(3);
@@ -49,7 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 Contestant::new("ours", || look_up(ours.table(), &keys)),
                 Contestant::new("rte_hash", || look_up_rte(&theirs, &keys)),
             ];
-            let samples = take_turns_in(ROUNDS, TURNS, &mut contestants);
+            let samples = take_turns(ROUNDS, &mut contestants);
             report.rows.extend(samples.rows(&case, "look-up", "ns", Better::Less));
         }
     }

@@ -24,14 +24,8 @@ fn main() -> Result<()> {
     time(&ways, &directory)?;
     let mut report = Report::new("micro");
     for way in &ways {
-        report.rows.push(Row {
-            case: way.name.to_owned(),
-            metric: "packet",
-            unit: "ns",
-            ours: estimate(&directory, way.name)? / BURST_PKTS as f64,
-            peer: None,
-            ratio: None,
-        });
+        let ns = estimate(&directory, way.name)? / BURST_PKTS as f64;
+        report.rows.push(Row::alone(way.name, "packet", "ns", ns));
     }
     report.join(&choice.directory)?;
     Ok(())

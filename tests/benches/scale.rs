@@ -2,9 +2,8 @@
 //! one busy container while many are registered, or come and go. Nobody to compare with but the same
 //! appliance without them: they come and go by turns, and `ratio` is the rate with them to that without.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::error::Error;
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -12,20 +11,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tests::appliance::api;
-use tests::contest::{Devices, Forwarder, Ours, Rewrite, batch, capture_of, config, start_ours};
-use tests::frames::{IPV4, Mac, UDP, ethernet, ipv4, mac_text, udp};
+use tests::containers::{self, UPLINK, VENET, add, remove};
+use tests::contest::{Contender, Ours, batch, config};
+use tests::frames::{Mac, mac_text};
 use tests::frontend::{Frontend, Options};
 use tests::measure::{Better, Choice, Report, Row, Samples, median};
 use tests::pair::{Mode, Pair, Switch, sockets};
+use tests::ports::{Forwarder, Rewrite, capture_of, checked};
+use tests::record::Record;
 use tests::telemetry::Meter;
 use tests::{Appliance, Lab, replay};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Rounds, each with and without. Fewer than elsewhere: thousands of guests take their time.
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 15;
 /// Turns of each half of a round.
-const TURNS: usize = 16;
+const TURNS: usize = 8;
 /// Of the busy pair's frames, with their FCS.
 const BYTES: usize = 64;
 /// A turn of the two workers, who take none but each other's.
@@ -37,48 +39,6 @@ const BATCH: u32 = 100;
 const BATCH_PERIOD: Duration = Duration::from_millis(10);
 /// Numbers of guests that come and go, beside those that stay.
 const TRANSIENT: u32 = 20_000;
-
-/// The LAN's router.
-const ROUTER: Mac = [2, 0x55, 0, 0, 0, 1];
-
-/// Ours on an uplink.
-fn uplink_mac(number: u32) -> Mac {
-    let [.., last] = number.to_be_bytes();
-    [2, 0, 0, 0, 0, 1 + last]
-}
-
-fn guest_ip(number: u32) -> Ipv4Addr {
-    Ipv4Addr::from(0x0a01_0000 + number)
-}
-
-/// To a busy container, in one flow, by the uplink of its number.
-fn frame(guest: u32, payload: &[u8]) -> Vec<u8> {
-    let to = guest_ip(guest).to_string();
-    let packet = ipv4("198.51.100.7", &to, 64, UDP, &udp(1000, 2000, payload));
-    ethernet(uplink_mac(guest), ROUTER, IPV4, &packet)
-}
-
-fn add(number: u32, port: &str) -> [Value; 2] {
-    let name = format!("c{number}");
-    let wish = json!({
-        "port": port,
-        "addresses": [format!("{}/32", guest_ip(number))],
-        "probe": false,
-        "announce": false,
-    });
-    [
-        json!({ "change": "guest-add", "guest": name, "kind": "container" }),
-        json!({ "change": "adapter-add", "guest": name, "adapter": "eth0", "wish": wish }),
-    ]
-}
-
-fn remove(number: u32) -> [Value; 2] {
-    let name = format!("c{number}");
-    [
-        json!({ "change": "adapter-del", "guest": name, "adapter": "eth0" }),
-        json!({ "change": "guest-del", "guest": name }),
-    ]
-}
 
 /// Rounds in which `set` brings the load and takes it away.
 fn rounds(turn: impl Fn() -> f64, mut set: impl FnMut(bool) -> Result<()>) -> Result<Samples> {
@@ -146,20 +106,11 @@ fn connected(lab: &Lab, report: &mut Report, cases: &[(&str, u32)]) -> Result<()
     Ok(())
 }
 
-/// One worker, with a source on an uplink and a container on a shared port.
+/// One worker, with a source on an uplink and a container on a shared port, to which frames come as they
+/// have to.
 fn container(lab: &Lab) -> Result<Forwarder> {
-    let capture = lab.dir().join("frames.pcap");
-    replay::write(&capture, &capture_of(1, frame))?;
-    let devices = Devices::measured(&capture);
-    let ports =
-        format!("[[port]]\nname = \"venet0\"\ndevice = \"{}\"\nrole = \"shared\"", devices.sink);
-    let attach = format!(
-        "port attach {} name up0 role uplink mac {} ip 198.51.100.254/24",
-        devices.source,
-        mac_text(uplink_mac(0))
-    );
-    let changes = add(0, "shared:venet0");
-    let forwarder = start_ours(lab, &devices, &ports, &changes, &attach, |_| Rewrite::None)?;
+    let frames = capture_of(1, containers::frame);
+    let forwarder = checked(lab, &frames, |devices| containers::start(lab, devices, 1))??;
     forwarder.commands.iter().for_each(|it| println!("registered: ours: {it}"));
     Ok(forwarder)
 }
@@ -254,56 +205,103 @@ fn changes(lab: &Lab, report: &mut Report, case: &str) -> Result<()> {
         Ok(())
     })?;
     report_load(report, case, &samples);
-    let row = |metric, unit, ours| Row {
-        case: case.to_owned(),
-        metric,
-        unit,
-        ours,
-        peer: None,
-        ratio: None,
-    };
-    let lost = forwarder.lost();
-    report.rows.push(row("changes made", "1/s", median(&rates)));
-    report.rows.push(row("lost by changes", "packets", lost as f64));
+    let lost = forwarder.lost() as f64;
+    report.rows.push(Row::alone(case, "changes made", "1/s", median(&rates)));
+    report.rows.push(Row::alone(case, "lost by changes", "packets", lost));
     forwarder.end()?;
     Ok(())
 }
 
-/// Two pairs of ports on one worker, and each on its own. All devices are generator-free, so that both
-/// cores are the workers'.
-fn two_workers(lab: &Lab, report: &mut Report, case: &str) -> Result<()> {
+/// The MAC of the port of a number, where the first one's is `first`.
+fn mac_of(first: Mac, number: usize) -> Mac {
+    let [a, b, c, d, e, last] = first;
+    let [.., step] = number.to_be_bytes();
+    [a, b, c, d + step, e, last]
+}
+
+/// To the container of its number, by the uplink of its number.
+fn frames_of(number: u32) -> Vec<Vec<u8>> {
+    let frame = |_, payload: &[u8]| {
+        let mut frame = containers::frame(number, payload);
+        frame[..6].copy_from_slice(&mac_of(UPLINK, number as usize));
+        frame
+    };
+    capture_of(1, frame)
+}
+
+/// The appliance with two workers, and for each an uplink with a source and a shared port with a container.
+/// All devices are generator-free, so that both cores are the workers'.
+fn start_two(lab: &Lab, frames: &[Vec<Vec<u8>>; 2], sinks: &[String; 2]) -> Result<Ours> {
     let _ = std::fs::remove_dir_all(lab.dir().join("state"));
     let mut ports = String::new();
-    for number in 0..2 {
+    for (number, (frames, sink)) in frames.iter().zip(sinks).enumerate() {
         let capture = lab.dir().join(format!("frames{number}.pcap"));
-        let frame = |_, payload: &[u8]| frame(number, payload);
-        replay::write(&capture, &capture_of(1, frame))?;
+        replay::write(&capture, frames)?;
         ports += &format!(
             "[[uplink]]\nname = \"up{number}\"\nmac = \"{}\"\n\
              device = \"net_pcap{number},rx_pcap={},infinite_rx=1\"\n\
              addresses = [\"198.51.10{number}.254/24\"]\n\
-             [[port]]\nname = \"venet{number}\"\nrole = \"shared\"\n\
-             device = \"net_null{number},no-rx=1\"\n",
-            mac_text(uplink_mac(number)),
-            capture.display()
+             [[port]]\nname = \"venet{number}\"\nrole = \"shared\"\nmac = \"{}\"\n\
+             device = \"{sink}\"\n",
+            mac_text(mac_of(UPLINK, number)),
+            capture.display(),
+            mac_text(mac_of(VENET, number)),
         );
     }
     let config = config(lab, &ports).replace("workers = [1]", "workers = [0, 1]");
-    println!("{case}: ours: guestway run --config FILE, with\n{}", config.as_str());
+    println!("two workers: ours: guestway run --config FILE, with\n{}", config.as_str());
     let ours = Ours::new(Appliance::start(lab, &config, None));
     share_core(ours.appliance.pid())?;
     let changes: Vec<Value> =
         (0..2).flat_map(|number| add(number, &format!("shared:venet{number}"))).collect();
     batch(&ours.appliance, &changes);
+    Ok(ours)
+}
+
+/// Gives each worker an uplink, or the second one both.
+fn share_out(ours: &Ours, is_each: bool) {
+    let first = u8::from(!is_each);
+    for (port, worker) in [("up0", first), ("up1", 1)] {
+        ours.appliance.must(&format!("port set {port} queue 0 worker {worker}"));
+    }
+    std::thread::sleep(TURN);
+}
+
+/// Whether frames come as they have to, in both orders.
+fn check_two(lab: &Lab, frames: &[Vec<Vec<u8>>; 2]) -> Result<()> {
+    for is_each in [false, true] {
+        let records =
+            [0, 1].map(|number| Record::new(&lab.dir().join(format!("record{number}.pcap"))));
+        let sink = |number: usize| {
+            format!("net_pcap{},tx_pcap={}", number + 2, records[number].path.display())
+        };
+        let ours = start_two(lab, frames, &[sink(0), sink(1)])?;
+        for (record, frames) in records.iter().zip(frames) {
+            record.fill(frames)?;
+        }
+        share_out(&ours, is_each);
+        for (number, (record, frames)) in records.into_iter().zip(frames).enumerate() {
+            let from = ours.appliance.mac_on(&format!("venet{number}"));
+            let rewrite = Rewrite::Route { to: mac_of(VENET, number), from };
+            let wanted: Vec<_> = frames.iter().map(|frame| rewrite.apply(frame)).collect();
+            record.compare(&wanted, || drop(ours.appliance.must("stop")))?;
+        }
+        ours.end();
+    }
+    Ok(())
+}
+
+/// Two pairs of ports on one worker, and each on its own.
+fn two_workers(lab: &Lab, report: &mut Report, case: &str) -> Result<()> {
+    let frames = [0, 1].map(frames_of);
+    check_two(lab, &frames)?;
+    let sinks = [0, 1].map(|number| format!("net_null{number},no-rx=1"));
+    let ours = start_two(lab, &frames, &sinks)?;
     let prefix = format!("lab{}", std::process::id());
     let meter = Meter::new(&prefix, &["net_null0", "net_null1"], "opackets")?;
     let turn = || meter.rate(TURN).expect("a reading") / 1e6;
-    let samples = rounds(turn, |is_loaded| {
-        let first = u8::from(!is_loaded);
-        for (port, worker) in [("up0", first), ("up1", 1)] {
-            ours.appliance.must(&format!("port set {port} queue 0 worker {worker}"));
-        }
-        std::thread::sleep(TURN);
+    let samples = rounds(turn, |is_each| {
+        share_out(&ours, is_each);
         Ok(())
     })?;
     report_load(report, case, &samples);

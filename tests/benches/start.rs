@@ -1,51 +1,30 @@
 //! Starting: from exec to the first packet that is forwarded, and what memory is resident then, with the
 //! state of an earlier life on disk. Nobody to compare with: the figures are seconds and megabytes.
 
-use serde_json::{Value, json};
 use std::error::Error;
-use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use tests::contest::{Devices, batch, capture_of, config, memory};
-use tests::frames::{IPV4, Mac, Random, UDP, ethernet, ipv4, mac_text, udp};
-use tests::measure::{Choice, ROUNDS, Report, Row, median};
+use tests::containers::{self, VENET, add_first, ip_of, shared, uplink};
+use tests::contest::{batch, config, memory};
+use tests::frames::Random;
+use tests::measure::{Choice, Report, Row, median};
+use tests::ports::{Devices, Rewrite, capture_of};
 use tests::prefixes::internet;
+use tests::record::Record;
 use tests::telemetry::{PAUSE, Telemetry};
-use tests::{Appliance, Lab, replay};
+use tests::{Appliance, Config, Lab, replay};
 
-/// Ours on the uplink.
-const UPLINK: Mac = [2, 0, 0, 0, 0, 1];
-/// The LAN's router.
-const ROUTER: Mac = [2, 0x55, 0, 0, 0, 1];
+/// Starts of each case.
+const STARTS: usize = 9;
 /// Routes of a full table.
 const ROUTES: usize = 1_000_000;
 /// Until the first packet.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
-fn guest_ip(number: u32) -> Ipv4Addr {
-    Ipv4Addr::from(0x0a01_0000 + number)
-}
-
-fn frame(guest: u32, payload: &[u8]) -> Vec<u8> {
-    let to = guest_ip(guest).to_string();
-    let packet = ipv4("198.51.100.7", &to, 64, UDP, &udp(1000, 2000, payload));
-    ethernet(UPLINK, ROUTER, IPV4, &packet)
-}
-
-fn guest(number: u32) -> [Value; 2] {
-    let name = format!("g{number}");
-    let addresses = [format!("{}/32", guest_ip(number))];
-    let wish = json!({ "port": "shared:venet0", "addresses": addresses });
-    [
-        json!({ "change": "guest-add", "guest": name, "kind": "container" }),
-        json!({ "change": "adapter-add", "guest": name, "adapter": "eth0", "wish": wish }),
-    ]
-}
-
 /// A full table behind the guests, each route by the next of them.
 fn write_routes(path: &Path, guests: u32) -> std::io::Result<()> {
     let prefixes = internet(ROUTES, &mut Random(1)).into_iter();
-    let line = |(prefix, number)| format!("{prefix} via {}\n", guest_ip(number));
+    let line = |(prefix, number)| format!("{prefix} via {}\n", ip_of(number));
     // Addresses that the appliance refuses or has itself: loopback, link-local, the guests', the LAN.
     let is_free = |prefix: &tests::prefixes::Prefix| {
         !matches!(prefix.addr >> 24, 0x7f | 0xa9 | 0x0a | 0xc6) && prefix.len > 8
@@ -75,9 +54,9 @@ fn resident_mb(pid: u32) -> Result<f64, Box<dyn Error>> {
     Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
 }
 
-fn row(case: &str, metric: &'static str, unit: &'static str, values: &[f64]) -> Row {
-    let (ours, case) = (median(values), case.to_owned());
-    Row { case, metric, unit, ours, peer: None, ratio: None }
+/// The appliance's file, with its ports on these devices.
+fn file_of(lab: &Lab, devices: &Devices) -> Config {
+    config(lab, &(uplink(&devices.source) + &shared(&devices.sink)))
 }
 
 /// Its books are not read: the source never rests.
@@ -93,30 +72,32 @@ fn measure(
     guests: u32,
     is_full: bool,
 ) -> Result<(), Box<dyn Error>> {
+    let frames = capture_of(guests, containers::frame);
     let capture = lab.dir().join("frames.pcap");
-    replay::write(&capture, &capture_of(guests, frame))?;
+    replay::write(&capture, &frames)?;
     let _ = std::fs::remove_dir_all(lab.dir().join("state"));
-    let devices = Devices::measured(&capture);
-    let ports = format!(
-        "[[uplink]]\nname = \"up0\"\ndevice = \"{}\"\nmac = \"{}\"\n\
-         addresses = [\"198.51.100.254/24\"]\n\
-         [[port]]\nname = \"venet0\"\ndevice = \"{}\"\nrole = \"shared\"",
-        devices.source,
-        mac_text(UPLINK),
-        devices.sink
-    );
-    let config = config(lab, &ports);
-    let mut appliance = Appliance::start(lab, &config, None);
-    let changes: Vec<Value> = (0..guests).flat_map(guest).collect();
-    batch(&appliance, &changes);
+    let record = Record::new(&lab.dir().join("record.pcap"));
+    let file = file_of(lab, &Devices::recorded(&capture, &record.path));
+    let mut appliance = Appliance::start(lab, &file, None);
+    batch(&appliance, &add_first(guests));
     if is_full {
         let path = lab.dir().join("routes");
         write_routes(&path, guests)?;
         appliance.must(&format!("route load {}", path.display()));
     }
+    // What comes first is what came before all containers were there.
+    end(&mut appliance);
+    let record = Record::new(&record.path);
+    appliance.launch();
+    let rewrite = Rewrite::Route { to: VENET, from: appliance.mac_on("venet0") };
+    let wanted: Vec<_> = frames.iter().map(|frame| rewrite.apply(frame)).collect();
+    record.compare(&wanted, || drop(appliance.must("stop")))?;
+    let devices = Devices::measured(&capture);
+    let file = file_of(lab, &devices);
+    std::fs::write(appliance.config(), file.as_str())?;
     let (mut seconds, mut megabytes) = (Vec::new(), Vec::new());
-    println!("{case}: ours: guestway run --config FILE, with\n{}", config.as_str());
-    for _ in 0..ROUNDS {
+    println!("{case}: ours: guestway run --config FILE, with\n{}", file.as_str());
+    for _ in 0..STARTS {
         end(&mut appliance);
         let (prefix, sink) = (format!("lab{}", std::process::id()), devices.sink_name().to_owned());
         let begin = Instant::now();
@@ -127,9 +108,9 @@ fn measure(
         megabytes.push(resident_mb(appliance.pid())?);
     }
     end(&mut appliance);
-    report.rows.push(row(case, "first packet after", "s", &seconds));
+    report.rows.push(Row::alone(case, "first packet after", "s", median(&seconds)));
     if memory() == "--in-memory" {
-        report.rows.push(row(case, "resident memory", "MB", &megabytes));
+        report.rows.push(Row::alone(case, "resident memory", "MB", median(&megabytes)));
     } else {
         report.left_out.push(format!("memory, {case}: without hugepages it holds the packet pool"));
     }

@@ -3,9 +3,9 @@
 
 use std::error::Error;
 use tests::Lab;
-use tests::contest::OURS;
+use tests::contest::{OURS, compete};
 use tests::measure::{Choice, Report};
-use tests::pair::{Entry, Mode, Switch, compete};
+use tests::pair::{DELIVERED, Mode, Switch, entry};
 use tests::peers::{ovs_pair, testpmd_pair};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -23,11 +23,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             continue;
         }
         let entries = [
-            Entry::new(OURS, |sockets| Ok(Switch::ours(&lab, sockets, mode, "", &[]))),
-            Entry::new("testpmd io", |sockets| testpmd_pair(&lab, sockets)),
-            Entry::new("ovs", |sockets| ovs_pair(&lab, sockets)),
+            entry(OURS, &lab, bytes, |sockets| Ok(Switch::ours(&lab, sockets, mode, "", &[]))),
+            entry("testpmd io", &lab, bytes, |sockets| testpmd_pair(&lab, sockets)),
+            entry("ovs", &lab, bytes, |sockets| ovs_pair(&lab, sockets)),
         ];
-        compete(&lab, &mut report, case, bytes, &entries)?;
+        compete(&mut report, case, DELIVERED, &entries)?;
     }
     report.finish(&choice.directory)?;
     Ok(())

@@ -2,6 +2,7 @@
 
 use crate::balance::Pool;
 use crate::config::Config;
+use crate::frames::{Mac, mac};
 use crate::lab::{Bridge, Lab, on_all_cores};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -167,6 +168,13 @@ impl Appliance {
     pub fn json(&self, words: &str) -> Value {
         let text = self.must(&format!("--json {words}"));
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("`{words}` is no JSON ({e}): {text}"))
+    }
+
+    /// Its own MAC on a port.
+    #[track_caller]
+    pub fn mac_on(&self, port: &str) -> Mac {
+        let row = self.json(&format!("show port info {port}"));
+        mac(row["mac"].as_str().unwrap_or_else(|| panic!("{port} has no MAC: {row}")))
     }
 
     /// One HTTP request to the control API: status code and body.

@@ -1,14 +1,19 @@
 //! Measuring on machines whose speed drifts: contestants take turns in rounds of one run, and what is
-//! told is a ratio, the median over the rounds, or nothing where the rounds do not agree.
+//! told is a ratio, the median over the rounds, or nothing where the rounds do not say well enough where
+//! that is.
+//!
+//! Rounds are short and many. A drift is then shared by all turns of a round and is not in its ratio; a
+//! round in which the machine stood still for one contestant alone is one odd ratio among many, which
+//! moves a mean and not a median.
 
 use serde_json::{Value, json};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Rounds of a benchmark, at least.
-pub const ROUNDS: usize = 9;
-/// Half of the rounds' ratios lie within this part of their median, or there is no ratio to tell.
-const SPREAD_MAX: f64 = 0.15;
+/// How sure it is that a ratio's interval holds it.
+const CONFIDENCE: f64 = 0.95;
+/// The interval lies within this part of the ratio on both sides, or there is no ratio to tell.
+const MARGIN: f64 = 0.05;
 
 /// What is better.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,24 +69,15 @@ pub struct Samples {
 
 /// Lets all of them run once to warm up and then `rounds` times, each round from another one on.
 pub fn take_turns(rounds: usize, contestants: &mut [Contestant<'_>]) -> Samples {
-    take_turns_in(rounds, 1, contestants)
-}
-
-/// As [`take_turns`], with several turns in a round, of which each contestant's mean is taken.
-pub fn take_turns_in(rounds: usize, turns: usize, contestants: &mut [Contestant<'_>]) -> Samples {
     let count = contestants.len();
     let mut values = vec![Vec::with_capacity(rounds); count];
     contestants.iter_mut().for_each(|contestant| {
         (contestant.run)();
     });
     for round in 0..rounds {
-        let mut sums = vec![0.0; count];
-        for turn in 0..turns * count {
-            let at = (round + turn / count + turn) % count;
-            sums[at] += (contestants[at].run)();
-        }
-        for (values, sum) in values.iter_mut().zip(sums) {
-            values.push(sum / turns as f64);
+        for turn in 0..count {
+            let at = (round + turn) % count;
+            values[at].push((contestants[at].run)());
         }
     }
     Samples { names: contestants.iter().map(|contestant| contestant.name).collect(), values }
@@ -91,12 +87,6 @@ impl Samples {
     /// Of contestants, the first of whom is ours, and what each made in each round.
     pub fn new(names: Vec<&'static str>, values: Vec<Vec<f64>>) -> Self {
         Self { names, values }
-    }
-
-    /// How far the rounds of a contestant lie apart, as a part of their median.
-    pub fn range(&self, contestant: usize) -> f64 {
-        let values = &self.values[contestant];
-        (quantile(values, 1.0) - quantile(values, 0.0)) / median(values)
     }
 
     /// Rows of the first contestant, who is ours, against each of the others.
@@ -118,14 +108,10 @@ impl Samples {
                     Better::Less => theirs / ours,
                 })
                 .collect();
-            Row {
-                case: case.to_owned(),
-                metric,
-                unit,
-                ours: median(ours),
-                peer: Some((name, median(theirs))),
-                ratio: agreed(&ratios),
-            }
+            let alone = Row::alone(case, metric, unit, median(ours));
+            let (middle, interval) = (median(&ratios), interval(&ratios));
+            let ratio = interval.is_some_and(|it| is_narrow(middle, it)).then_some(middle);
+            Row { peer: Some((name, median(theirs))), ratio, interval, ..alone }
         };
         peers.map(row).collect()
     }
@@ -136,9 +122,19 @@ pub fn median(values: &[f64]) -> f64 {
     quantile(values, 0.5)
 }
 
-fn quantile(values: &[f64], at: f64) -> f64 {
+/// How far values lie apart, as a part of their median.
+pub fn range(values: &[f64]) -> f64 {
+    (quantile(values, 1.0) - quantile(values, 0.0)) / median(values)
+}
+
+fn sorted(values: &[f64]) -> Vec<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
+    sorted
+}
+
+fn quantile(values: &[f64], at: f64) -> f64 {
+    let sorted = sorted(values);
     let last = sorted.len().saturating_sub(1);
     // Nearest rank: a value that was measured.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index")]
@@ -146,11 +142,30 @@ fn quantile(values: &[f64], at: f64) -> f64 {
     sorted.get(rank).copied().unwrap_or(f64::NAN)
 }
 
-/// The median of ratios that agree.
-fn agreed(ratios: &[f64]) -> Option<f64> {
-    let middle = median(ratios);
-    let spread = (quantile(ratios, 0.75) - quantile(ratios, 0.25)) / middle;
-    (middle.is_finite() && spread <= SPREAD_MAX).then_some(middle)
+/// Where the median lies of whatever `values` are a sample of, with [`CONFIDENCE`] and for any
+/// distribution: between the k-th least and the k-th greatest of them. So many of n lie below the median
+/// as heads come of n coins, and k is the greatest for which fewer than k heads are rare enough. `None`
+/// of five and less, whose least and greatest are not far enough apart.
+///
+/// Source: H. A. David, H. N. Nagaraja, Order Statistics, 3rd edition, section 7.1; J.-Y. Le Boudec,
+/// Performance Evaluation of Computer and Communication Systems, theorem 2.1.
+fn interval(values: &[f64]) -> Option<(f64, f64)> {
+    let (sorted, count) = (sorted(values), values.len());
+    // How likely exactly `k` heads are, as a logarithm, and `k` and fewer.
+    let mut exactly = -(count as f64) * std::f64::consts::LN_2;
+    let (mut at_most, mut k) = (exactly.exp(), 0);
+    while k < count / 2 && at_most <= (1.0 - CONFIDENCE) / 2.0 {
+        exactly += ((count - k) as f64 / (k + 1) as f64).ln();
+        k += 1;
+        at_most += exactly.exp();
+    }
+    let least = sorted.get(k.checked_sub(1)?)?;
+    Some((*least, *sorted.get(count - k)?))
+}
+
+/// Whether an interval says well enough where its middle is.
+fn is_narrow(middle: f64, (least, most): (f64, f64)) -> bool {
+    least >= middle * (1.0 - MARGIN) && most <= middle * (1.0 + MARGIN)
 }
 
 /// One line of a benchmark's table.
@@ -167,8 +182,29 @@ pub struct Row {
     /// The peer and its median; `None` where there is none to compare with.
     pub peer: Option<(&'static str, f64)>,
     /// How many times better we are, than the peer or than `metric` says where there is none; `None` where
-    /// there is nothing to compare with or the rounds do not agree.
+    /// there is nothing to compare with or the rounds do not say it well enough.
     pub ratio: Option<f64>,
+    /// Where the ratio lies.
+    pub interval: Option<(f64, f64)>,
+}
+
+impl Row {
+    /// A figure of ours that nothing is compared with.
+    pub fn alone(case: &str, metric: &'static str, unit: &'static str, ours: f64) -> Self {
+        let case = case.to_owned();
+        Self { case, metric, unit, ours, peer: None, ratio: None, interval: None }
+    }
+
+    /// The ratio with its interval, as the table has it.
+    fn told(&self) -> String {
+        match (self.ratio, self.interval) {
+            (Some(ratio), Some((least, most))) => format!("{ratio:.2}  ({least:.2} to {most:.2})"),
+            (Some(ratio), None) => format!("{ratio:.2}"),
+            (None, Some((least, most))) => format!("too noisy: {least:.2} to {most:.2}"),
+            (None, None) if self.peer.is_some() => "too few rounds".to_owned(),
+            (None, None) => String::new(),
+        }
+    }
 }
 
 /// A benchmark's table.
@@ -241,18 +277,11 @@ impl fmt::Display for Report {
         for row in &self.rows {
             let metric = format!("{}, {}", row.metric, row.unit);
             write!(out, "{:case$}  {metric:24}  {:>12.2}", row.case, row.ours)?;
-            let Some((name, value)) = row.peer else {
-                match row.ratio {
-                    Some(ratio) => writeln!(out, "  {:12}  {:16}  {ratio:.2}", "", "")?,
-                    None => writeln!(out)?,
-                }
-                continue;
-            };
-            write!(out, "  {value:>12.2}  {name:16}")?;
-            match row.ratio {
-                Some(ratio) => writeln!(out, "  {ratio:.2}")?,
-                None => writeln!(out, "  too noisy")?,
+            match row.peer {
+                Some((name, value)) => write!(out, "  {value:>12.2}  {name:16}")?,
+                None => write!(out, "  {:12}  {:16}", "", "")?,
             }
+            writeln!(out, "  {}", row.told())?;
         }
         self.left_out.iter().try_for_each(|why| writeln!(out, "left out: {why}"))
     }
@@ -271,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_ratio_says_how_many_times_better_we_are() {
-        let samples = of(&[10.0, 11.0, 9.0], &[20.0, 22.0, 18.0]);
+        let samples = of(&[10.0, 11.0, 9.0].repeat(2), &[20.0, 22.0, 18.0].repeat(2));
         let less = &samples.rows("all", "look-up", "ns", Better::Less)[0];
         assert_eq!(
             (less.ours, less.peer, less.ratio),
@@ -280,12 +309,46 @@ mod tests {
         assert_eq!(samples.rows("all", "rate", "Mpps", Better::More)[0].ratio, Some(0.5));
     }
 
+    fn ratio(ours: &[f64], peer: &[f64]) -> Option<f64> {
+        of(ours, peer).rows("all", "look-up", "ns", Better::Less)[0].ratio
+    }
+
     #[test]
     fn a_drift_that_both_share_is_no_noise_and_one_that_they_do_not_is() {
-        let drifting = of(&[10.0, 20.0, 30.0, 40.0], &[20.0, 40.0, 60.0, 80.0]);
-        assert_eq!(drifting.rows("all", "look-up", "ns", Better::Less)[0].ratio, Some(2.0));
-        let noisy = of(&[10.0, 10.0, 10.0, 10.0], &[20.0, 40.0, 60.0, 80.0]);
-        assert_eq!(noisy.rows("all", "look-up", "ns", Better::Less)[0].ratio, None);
+        let drift: Vec<f64> = (10..40).map(f64::from).collect();
+        let doubled: Vec<f64> = drift.iter().map(|value| value * 2.0).collect();
+        assert_eq!(ratio(&drift, &doubled), Some(2.0));
+        assert_eq!(ratio(&[20.0; 30], &doubled), None);
+    }
+
+    #[test]
+    fn many_rounds_outvote_those_that_met_one_contestant_alone() {
+        let hit = |number: usize| if number.is_multiple_of(4) { 40.0 } else { 20.0 };
+        let peer = |rounds| (0..rounds).map(hit).collect::<Vec<_>>();
+        assert_eq!(ratio(&[10.0; 100], &peer(100)), Some(2.0));
+        // Of nine, of which three were hit, it could be that most are.
+        assert_eq!(ratio(&[10.0; 9], &peer(9)), None);
+    }
+
+    /// As in the tables of the sources: k of n for 95 %.
+    #[test]
+    fn the_median_of_what_was_sampled_lies_between_two_samples() {
+        let told = |count: u32| interval(&(1..=count).rev().map(f64::from).collect::<Vec<_>>());
+        assert_eq!(told(5), None);
+        assert_eq!(told(6), Some((1.0, 6.0)));
+        assert_eq!(told(9), Some((2.0, 8.0)));
+        assert_eq!(told(30), Some((10.0, 21.0)));
+        assert_eq!(told(100), Some((40.0, 61.0)));
+        // Two to the power of so many is more than a number holds.
+        assert_eq!(told(2_000), Some((956.0, 1_045.0)));
+        assert_eq!(interval(&[]), None);
+    }
+
+    #[test]
+    fn a_ratio_is_told_only_where_its_interval_is_narrow() {
+        assert!(is_narrow(1.0, (0.96, 1.04)));
+        assert!(!is_narrow(1.0, (0.94, 1.0)) && !is_narrow(1.0, (1.0, 1.06)));
+        assert!(is_narrow(20.0, (19.5, 20.5)) && !is_narrow(f64::NAN, (1.0, 1.0)));
     }
 
     #[test]
@@ -303,26 +366,30 @@ mod tests {
         ];
         let samples = take_turns(2, &mut both);
         assert_eq!(*order.borrow(), "ababba");
-        assert_eq!(samples.values, [[1.0, 1.0], [2.0, 2.0]]);
-        order.borrow_mut().clear();
-        let samples = take_turns_in(1, 2, &mut both);
         drop(both);
-        assert_eq!(*order.borrow(), "ababba");
-        assert_eq!(samples.values, [[1.0], [2.0]]);
+        assert_eq!(samples.values, [[1.0, 1.0], [2.0, 2.0]]);
     }
 
     #[test]
     fn a_report_is_read_by_programs_and_by_people() {
         let mut report = Report::new("fib");
-        report.rows = of(&[1.0], &[3.0]).rows("few", "look-up", "ns", Better::Less);
+        report.rows = of(&[1.0; 6], &[3.0; 6]).rows("few", "look-up", "ns", Better::Less);
+        report.rows.extend(of(&[1.0; 6], &[1.0, 2.0].repeat(3)).rows(
+            "few",
+            "add",
+            "ns",
+            Better::Less,
+        ));
+        report.rows.extend(of(&[1.0], &[1.0]).rows("few", "remove", "ns", Better::Less));
         report.left_out.push("rte_lpm: too slow to fill".to_owned());
         let row = &report.json()["rows"][0];
         assert_eq!((&row["peer_name"], &row["ratio"]), (&json!("rte_fib scalar"), &json!(3.0)));
         let text = report.to_string();
-        assert!(
-            text.contains("few") && text.contains("3.00") && text.contains("too slow"),
-            "{text}"
-        );
+        for told in
+            ["3.00  (3.00 to 3.00)", "too noisy: 1.00 to 2.00", "too few rounds", "too slow"]
+        {
+            assert!(text.contains(told), "{told}: {text}");
+        }
         let dir = tempfile::tempdir().expect("a directory");
         report.finish(dir.path()).expect("written");
         let text = std::fs::read_to_string(dir.path().join("fib.json")).expect("the file");
@@ -332,17 +399,9 @@ mod tests {
     #[test]
     fn what_joins_replaces_its_own_metric_only() {
         let dir = tempfile::tempdir().expect("a directory");
-        let row = |metric, ours| Row {
-            case: "all".to_owned(),
-            metric,
-            unit: "ns",
-            ours,
-            peer: None,
-            ratio: None,
-        };
         for (metric, ours) in [("time", 1.0), ("instructions", 2.0), ("time", 3.0)] {
             let mut report = Report::new("micro");
-            report.rows.push(row(metric, ours));
+            report.rows.push(Row::alone("all", metric, "ns", ours));
             report.join(dir.path()).expect("written");
         }
         let text = std::fs::read_to_string(dir.path().join("micro.json")).expect("the file");

@@ -1,12 +1,13 @@
 //! What guestway is compared with, on the same core, devices, burst and descriptors: DPDK's testpmd, which
 //! looks at nothing, and Open vSwitch with DPDK.
 
-use crate::contest::{BURST, DESCRIPTORS, Devices, Forwarder, MBUFS, MEMORY_MB, Rewrite, memory};
+use crate::contest::{BURST, DESCRIPTORS, MBUFS, MEMORY_MB, memory};
 use crate::dpdk::Role;
 use crate::frames::{Mac, mac_text};
 use crate::host::Proc;
 use crate::lab::{Lab, on_all_cores};
 use crate::pair::Switch;
+use crate::ports::{Devices, Forwarder, Rewrite};
 use serde_json::{Deserializer, Value, json};
 use std::fmt::Write as _;
 use std::fs::File;

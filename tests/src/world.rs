@@ -2,8 +2,8 @@
 //! the appliance.
 
 use crate::appliance::Appliance;
-use crate::balance::rows;
 use crate::config::{Config, tap};
+use crate::frames::mac_text;
 use crate::host::Host;
 use crate::lab::{Bridge, Lab};
 use std::path::Path;
@@ -137,8 +137,7 @@ impl World {
     /// The MAC by which the LAN knows us.
     #[track_caller]
     pub fn uplink_mac(&self) -> String {
-        let rows = rows(self.app.json("show port info up0"));
-        rows[0]["mac"].as_str().expect("the uplink's MAC").to_owned()
+        mac_text(self.app.mac_on("up0"))
     }
 
     /// The outside host on the LAN.

@@ -76,14 +76,7 @@ fn count_all() -> Result<Counts> {
         let ours = instructions as f64 / (BURSTS * BURST_PKTS) as f64;
         counts.processor = processor;
         counts.ways.insert(way.name.to_owned(), ours);
-        report.rows.push(Row {
-            case: way.name.to_owned(),
-            metric: "instructions",
-            unit: "per packet",
-            ours,
-            peer: None,
-            ratio: None,
-        });
+        report.rows.push(Row::alone(way.name, "instructions", "per packet", ours));
     }
     println!("{}; {} (valgrind knows no AVX-512)", counts.rustc, counts.processor);
     report.join(&Choice::from_arguments().directory)?;
