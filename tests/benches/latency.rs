@@ -10,7 +10,7 @@ use tests::Lab;
 use tests::contest::OURS;
 use tests::frontend::Frontend;
 use tests::measure::{Better, Choice, Report, Samples, median, range};
-use tests::pair::{Mode, Switch, sockets};
+use tests::pair::{Mode, Segments, Switch, sockets};
 use tests::peers::testpmd_pair;
 use tests::timed::{Timed, Way, check, connect};
 
@@ -172,7 +172,7 @@ fn start(
 fn measure(lab: &Lab, report: &mut Report, case: &str, mode: Mode) -> Result<()> {
     let ours = |sockets: &_| Ok(Switch::ours(lab, sockets, mode, "", &[]));
     let mut connected = vec![start(lab, case, OURS, ours)?];
-    match start(lab, case, "testpmd io", |sockets| testpmd_pair(lab, sockets)) {
+    match start(lab, case, "testpmd io", |sockets| testpmd_pair(lab, sockets, Segments::Short)) {
         Ok(peer) => connected.push(peer),
         Err(why) => report.left_out.push(format!("testpmd io, {case}: {why}")),
     }

@@ -7,13 +7,16 @@
 //! ```text
 //! Door ── Channel ── messages          the socket: negotiate, share memory, describe rings
 //! Memory ── Ring (receive, send) × N   the rings: headers, frames, indices
+//! Driver                               one pair of them, for many frames a second
 //! ```
 
+pub use driver::Driver;
 pub use header::NetHeader;
 pub use memory::Memory;
 pub use message::{Channel, Door, Message, feature, protocol, request};
 pub use ring::Ring;
 
+pub mod driver;
 pub mod header;
 pub mod hostile;
 pub mod memory;
@@ -21,6 +24,7 @@ pub mod message;
 pub mod ring;
 
 use message::wrong;
+use ring::BUFFER_BYTES;
 use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -32,6 +36,8 @@ pub struct Options {
     pub pairs: u16,
     /// Descriptors of each queue: a power of two.
     pub ring_size: u16,
+    /// Bytes behind each descriptor.
+    pub buffer_bytes: u32,
     /// Bytes of each memory region. Rings are in the first, buffers in all.
     pub regions: Vec<u64>,
     /// Wanted features.
@@ -49,6 +55,7 @@ impl Default for Options {
         Self {
             pairs: 1,
             ring_size: 256,
+            buffer_bytes: BUFFER_BYTES,
             regions: vec![4 << 20],
             features: feature::VERSION_1 | feature::MRG_RXBUF | feature::PROTOCOL_FEATURES,
             protocol_features: protocol::MQ | protocol::REPLY_ACK | protocol::NET_MTU,
@@ -124,7 +131,8 @@ impl Parts {
         for index in 0..count {
             let region = index % memory.regions();
             let number = u32::try_from(index).expect("few queues");
-            rings.push(Ring::new(&mut memory, number, options.ring_size, region)?);
+            let size = (options.ring_size, options.buffer_bytes);
+            rings.push(Ring::new(&mut memory, number, size, region)?);
         }
         Ok(Self { memory, rings })
     }
@@ -313,8 +321,8 @@ impl Frontend {
 /// The bytes of the next receive buffer that came back.
 fn take_buffer(ring: &mut Ring, memory: &Memory) -> io::Result<Option<Vec<u8>>> {
     let Some((head, bytes)) = ring.take_used(memory)? else { return Ok(None) };
-    if bytes > ring::BUFFER_BYTES {
-        return Err(wrong(format!("{bytes} bytes in a buffer of {}", ring::BUFFER_BYTES)));
+    if bytes > ring.buffer_bytes {
+        return Err(wrong(format!("{bytes} bytes in a buffer of {}", ring.buffer_bytes)));
     }
     memory.read(ring.buffer(head), bytes as usize).map(Some)
 }

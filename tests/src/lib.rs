@@ -35,6 +35,7 @@ pub mod frontend;
 pub mod host;
 pub mod instructions;
 pub mod lab;
+pub mod linux;
 pub mod measure;
 pub mod paced;
 pub mod pair;

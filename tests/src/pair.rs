@@ -2,7 +2,7 @@
 //! each guest to the other on the worker's core, by turns.
 //!
 //! Each contestant, a [`Switch`], has guests of its own on the other core, and stops together with them. In
-//! a [`Pair`] both are one testpmd. It feeds each guest's virtio-user port out of a capture that plays for
+//! a [`Stream`] both have Linux's own stack and one sends the other TCP. In a [`Pair`] both are one testpmd. It feeds each guest's virtio-user port out of a capture that plays for
 //! ever and drops, counted, what the guest receives; so a turn tells what has arrived, both ways together.
 
 use crate::contest::{Contender, Entry, Figure, ROUNDS, SPAN, Started, WARM_UP};
@@ -13,9 +13,11 @@ use crate::replay;
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-pub use switch::{Mode, Switch};
+pub use stream::{STREAMED, Stream};
+pub use switch::{Mode, Segments, Switch};
 pub use testpmd::Guests;
 
+mod stream;
 mod switch;
 mod testpmd;
 
@@ -122,11 +124,32 @@ pub fn entry<'a>(
     bytes: usize,
     start: impl Fn(&[PathBuf; 2]) -> Result<Switch, String> + 'a,
 ) -> Entry<'a, Pair> {
+    between(name, lab, start, move |name, sockets, switch| {
+        Pair::start(lab, name, sockets, switch, bytes)
+    })
+}
+
+/// A contestant whose guests stream TCP, the first to the second.
+pub fn stream_entry<'a>(
+    name: &'static str,
+    lab: &'a Lab,
+    start: impl Fn(&[PathBuf; 2]) -> Result<Switch, String> + 'a,
+) -> Entry<'a, Stream> {
+    between(name, lab, start, |name, sockets, switch| Stream::start(lab, name, sockets, switch))
+}
+
+/// Starts what passes frames between two sockets, and then its guests.
+fn between<'a, C>(
+    name: &'static str,
+    lab: &'a Lab,
+    start: impl Fn(&[PathBuf; 2]) -> Result<Switch, String> + 'a,
+    guests: impl Fn(&str, &[PathBuf; 2], Switch) -> Started<C> + 'a,
+) -> Entry<'a, C> {
     Entry::new(name, move || {
         let short = name.replace(' ', "-");
         let sockets = sockets(lab, &short);
         match start(&sockets) {
-            Ok(switch) => Pair::start(lab, &short, &sockets, switch, bytes),
+            Ok(switch) => guests(&short, &sockets, switch),
             Err(why) => Ok(Err(why)),
         }
     })

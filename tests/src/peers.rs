@@ -6,7 +6,7 @@ use crate::dpdk::Role;
 use crate::frames::{Mac, mac_text};
 use crate::host::Proc;
 use crate::lab::{Lab, on_all_cores};
-use crate::pair::Switch;
+use crate::pair::{Segments, Switch};
 use crate::ports::{Devices, Forwarder, Rewrite};
 use serde_json::{Deserializer, Value, json};
 use std::fmt::Write as _;
@@ -52,9 +52,19 @@ pub fn testpmd(lab: &Lab, mode: &str, devices: &Devices) -> Result<Forwarder, St
 }
 
 /// Starts testpmd in mode `io` between two guests' sockets, on which it listens.
-pub fn testpmd_pair(lab: &Lab, sockets: &[PathBuf; 2]) -> Result<Switch, String> {
+pub fn testpmd_pair(
+    lab: &Lab,
+    sockets: &[PathBuf; 2],
+    segments: Segments,
+) -> Result<Switch, String> {
     let prefix = format!("testpmd-vhost-{}", std::process::id());
-    let [first, second] = sockets.each_ref().map(|socket| socket.display());
+    let more = match segments {
+        Segments::Short => "",
+        // What is left to do of a received frame is said as of one to send, so that mode `io`, which looks
+        // at nothing, passes that on too.
+        Segments::Whole => ",tso=1,legacy-ol-flags=1",
+    };
+    let [first, second] = sockets.each_ref().map(|socket| format!("{}{more}", socket.display()));
     let line = format!(
         "dpdk-testpmd --lcores 0@0,1@1 {} -m {MEMORY_MB} --no-pci --no-shconf \
          --file-prefix {prefix} --vdev net_vhost0,iface={first} --vdev net_vhost1,iface={second} \
@@ -75,11 +85,8 @@ pub fn testpmd_pair(lab: &Lab, sockets: &[PathBuf; 2]) -> Result<Switch, String>
 }
 
 /// Starts Open vSwitch as a learning switch that connects to two guests' sockets.
-pub fn ovs_pair(lab: &Lab, sockets: &[PathBuf; 2]) -> Result<Switch, String> {
-    if !Path::new(VSWITCHD).exists() {
-        return Err(format!("{VSWITCHD} is not installed"));
-    }
-    let mut switch = Ovs::prepare(lab)?;
+pub fn ovs_pair(lab: &Lab, sockets: &[PathBuf; 2], segments: Segments) -> Result<Switch, String> {
+    let mut switch = Ovs::prepare(lab, segments)?;
     for (name, socket) in ["p1", "p2"].iter().zip(sockets) {
         let path = format!("options:vhost-server-path={}", socket.display());
         switch.vsctl(&[
@@ -150,10 +157,7 @@ pub enum Switching {
 
 /// Starts Open vSwitch with DPDK, without a service manager.
 pub fn ovs(lab: &Lab, switching: &Switching, devices: &Devices) -> Result<Forwarder, String> {
-    if !Path::new(VSWITCHD).exists() {
-        return Err(format!("{VSWITCHD} is not installed"));
-    }
-    let mut switch = Ovs::prepare(lab)?;
+    let mut switch = Ovs::prepare(lab, Segments::Short)?;
     switch.add_port("p2", 2, &devices.sink)?;
     let rewrite = match switching {
         Switching::Flows { destinations, to, from } => {
@@ -181,7 +185,10 @@ struct Ovs {
 
 impl Ovs {
     /// Starts it with an empty bridge `br0`.
-    fn prepare(lab: &Lab) -> Result<Self, String> {
+    fn prepare(lab: &Lab, segments: Segments) -> Result<Self, String> {
+        if !Path::new(VSWITCHD).exists() {
+            return Err(format!("{VSWITCHD} is not installed"));
+        }
         let dir = tempfile::Builder::new().prefix("ovs").tempdir_in(lab.dir());
         let dir = dir.map_err(|error| error.to_string())?.keep();
         let prefix = format!("ovs-{}", std::process::id());
@@ -212,6 +219,7 @@ impl Ovs {
             ".",
             "other_config:dpdk-init=true",
             &extra,
+            &format!("other_config:userspace-tso-enable={}", segments == Segments::Whole),
             "other_config:dpdk-lcore-mask=0x1",
             "other_config:pmd-cpu-mask=0x2",
             // The smallest pool that it makes, some 19,000 packet buffers: nearest to the others'.

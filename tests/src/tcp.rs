@@ -8,6 +8,9 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+/// How much longer than asked for a stream may take, seconds.
+const PATIENCE_S: u32 = 20;
+
 /// Streams TCP from `client` to `server_ip` for the seconds of the counts table: no second may pass
 /// without data, and no segment may arrive with a wrong checksum. Returns the receiver's bits per
 /// second.
@@ -23,8 +26,11 @@ pub fn streams_for(seconds: u32, client: &Host, server: &Host, server_ip: &str) 
     let serving = server.spawn("nice -n -19 iperf3 -s -1 -J");
     let listening = || server.run("ss -Hltn").contains(":5201");
     crate::eventually("iperf3 listens", Duration::from_secs(5), listening);
-    let text = client
-        .run(&format!("nice -n -19 iperf3 -c {server_ip} -t {seconds} -J --connect-timeout 3000"));
+    // A path that died would keep it for ever.
+    let limit = seconds + PATIENCE_S;
+    let text = client.run(&format!(
+        "timeout {limit} nice -n -19 iperf3 -c {server_ip} -t {seconds} -J --connect-timeout 3000"
+    ));
     drop(serving);
     let report: Value = serde_json::from_str(&text).expect("iperf3 -J");
     let intervals = report["intervals"].as_array().expect("intervals");
@@ -68,6 +74,35 @@ pub fn converses(client: &Host, server: &Host, server_ip: &str) {
         Err(error) => panic!("{names:?}: no TCP conversation: {error}"),
     }
     answering.join().expect("answering").expect("answered");
+}
+
+/// Sends bytes from `client` to `server`; an error if they do not arrive as they were.
+pub fn delivers(client: &Host, server: &Host, server_ip: &str, bytes: &[u8]) -> Result<(), String> {
+    const PORT: u16 = 4_001;
+    const LIMIT: Duration = Duration::from_secs(10);
+    let listener = server.tcp_listener(PORT);
+    let taking = std::thread::spawn(move || -> std::io::Result<Vec<u8>> {
+        let (mut stream, _) = listener.accept()?;
+        stream.set_read_timeout(Some(LIMIT))?;
+        let mut taken = Vec::new();
+        stream.read_to_end(&mut taken)?;
+        Ok(taken)
+    });
+    let to = SocketAddr::from((ip(server_ip), PORT));
+    let given = bytes.to_vec();
+    let sent = client.inside(move || -> std::io::Result<()> {
+        let mut stream = TcpStream::connect_timeout(&to, LIMIT)?;
+        stream.set_write_timeout(Some(LIMIT))?;
+        stream.write_all(&given)
+    });
+    let names = format!("{} to {}", client.name(), server.name());
+    // Who has not connected is not waited for.
+    sent.map_err(|error| format!("{names}: {error}"))?;
+    let taken = taking.join().map_err(|_| format!("{names}: nobody takes it"))?;
+    match taken.map_err(|error| format!("{names}: {error}"))? {
+        taken if taken == bytes => Ok(()),
+        taken => Err(format!("{names}: {} bytes of {} or others came", taken.len(), bytes.len())),
+    }
 }
 
 /// Segments and datagrams that this host's kernel refused for their checksum.

@@ -1,23 +1,16 @@
 //! Two guests that tell the time: one sends at a steady pace, the other sends each frame back, and both
 //! read from it when it set out.
 //!
-//! One thread is both guests, so there is one clock. Their rings are laid out once: place number N of
-//! every ring has buffer number N, and only a time, an index and a look at the other index change from
-//! frame to frame. That leaves the guests fast enough to load a back end whose frames take 300 ns.
-//!
-//! Invariant: the back end gives buffers back in the order in which they were offered, as the vhost
-//! library does. It is checked with each frame.
+//! One thread is both guests, so there is one clock. Of a frame nothing but its time changes from one to the
+//! next ([`Driver`]). That leaves the guests fast enough to load a back end whose frames take 300 ns.
 
-use crate::frontend::memory::Memory;
-use crate::frontend::message::wrong;
-use crate::frontend::ring::{BUFFER_BYTES, Descriptor, Ring};
-use crate::frontend::{Frontend, NetHeader, Options};
+use crate::frontend::{Driver, Frontend, NetHeader, Options};
 use crate::pair::Switch;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use vm_memory::{Bytes, VolatileSlice};
+use vm_memory::Bytes;
 
 /// Where in a frame the time is: in a UDP datagram's payload, and aligned behind the header of 12 bytes.
 const STAMP_AT: usize = 44;
@@ -27,8 +20,6 @@ const HEADER_BYTES: usize = 12;
 const MARK: u64 = 0x7153 << 48;
 /// The other bits: nanoseconds, for three days.
 const TIME: u64 = (1 << 48) - 1;
-/// Driver's flag of a ring: do not tell me.
-const NO_INTERRUPT: u16 = 1;
 /// Frames that are sent at once, at most.
 const BURST: u64 = 32;
 /// A guest that did not look for so long was kept from its core: what arrived meanwhile is not timed, and
@@ -50,120 +41,29 @@ pub enum Way {
     Round,
 }
 
-/// One guest's queue pair.
-#[derive(Debug)]
-struct Driver<'a> {
-    memory: VolatileSlice<'a>,
-    size: u16,
-    send: Places,
-    receive: Places,
+/// Writes a frame, which leaves with the next publish.
+fn write(driver: &mut Driver<'_>, stamp: u64) -> io::Result<()> {
+    let at = driver.next() + HEADER_BYTES + STAMP_AT;
+    driver.push();
+    driver.memory().store(stamp, at, Ordering::Relaxed).map_err(io::Error::other)
 }
 
-/// Where a ring is.
-#[derive(Clone, Copy, Debug)]
-struct Places {
-    available: usize,
-    used: usize,
-    buffers: usize,
-    /// What was offered, and what came back.
-    offered: u16,
-    returned: u16,
-}
-
-fn offset(address: u64) -> usize {
-    usize::try_from(address).expect("a 64-bit machine")
-}
-
-impl Places {
-    fn of(ring: &Ring, offered: u16) -> Self {
-        let [available, used, buffers] = [ring.available, ring.used, ring.buffers].map(offset);
-        Self { available, used, buffers, offered, returned: 0 }
+/// The times of what was received since the last call.
+fn receive(driver: &mut Driver<'_>, stamps: &mut Vec<u64>) -> io::Result<()> {
+    stamps.clear();
+    let count = driver.arrived()?;
+    if count == 0 {
+        return Ok(());
     }
-
-    /// Where the time of the frame at a place is.
-    fn stamp(&self, place: u16) -> usize {
-        self.buffers + usize::from(place) * BUFFER_BYTES as usize + HEADER_BYTES + STAMP_AT
-    }
-}
-
-impl<'a> Driver<'a> {
-    /// Takes over a front-end that was just set up; it will send `frame`.
-    fn new(frontend: &'a Frontend, frame: &[u8]) -> io::Result<Self> {
-        let [receive, send] = [0, 1].map(|number| &frontend.parts.rings[number]);
-        let memory = &frontend.parts.memory;
-        lay_out(memory, send, frame)?;
-        for ring in [receive, send] {
-            memory.store(ring.available, NO_INTERRUPT)?;
+    for number in 0..count {
+        let (buffer, _) = driver.arrival(number)?;
+        let at = buffer + HEADER_BYTES + STAMP_AT;
+        let stamp: u64 = driver.memory().load(at, Ordering::Relaxed).map_err(io::Error::other)?;
+        if stamp & !TIME == MARK {
+            stamps.push(stamp);
         }
-        // All buffers to receive into were offered in order at the set-up.
-        let receive = Places::of(receive, receive.available_index());
-        let size = send.size;
-        Ok(Self { memory: memory.first()?, size, send: Places::of(send, 0), receive })
     }
-
-    fn load(&self, at: usize) -> io::Result<u16> {
-        self.memory.load(at, Ordering::Acquire).map_err(io::Error::other)
-    }
-
-    /// How many frames can be sent.
-    fn room(&mut self) -> io::Result<u16> {
-        self.send.returned = self.load(self.send.used + 2)?;
-        Ok(self.size - self.send.offered.wrapping_sub(self.send.returned))
-    }
-
-    /// Writes a frame, which leaves with the next [`Driver::publish`].
-    fn write(&mut self, stamp: u64) -> io::Result<()> {
-        let at = self.send.stamp(self.send.offered % self.size);
-        self.send.offered = self.send.offered.wrapping_add(1);
-        self.memory.store(stamp, at, Ordering::Relaxed).map_err(io::Error::other)
-    }
-
-    /// Shows the back end what was written.
-    fn publish(&self) -> io::Result<()> {
-        let at = self.send.available + 2;
-        self.memory.store(self.send.offered, at, Ordering::Release).map_err(io::Error::other)
-    }
-
-    /// The times of what was received since the last call.
-    fn receive(&mut self, stamps: &mut Vec<u64>) -> io::Result<()> {
-        stamps.clear();
-        let ring = self.receive;
-        let used = self.load(ring.used + 2)?;
-        let count = used.wrapping_sub(ring.returned);
-        if count == 0 {
-            return Ok(());
-        }
-        for number in 0..count {
-            let place = ring.returned.wrapping_add(number) % self.size;
-            let at = ring.used + 4 + 8 * usize::from(place);
-            let head: u32 = self.memory.load(at, Ordering::Relaxed).map_err(io::Error::other)?;
-            if head != u32::from(place) {
-                return Err(wrong(format!("buffer {head} came back in place of {place}")));
-            }
-            let at = ring.stamp(place);
-            let stamp: u64 = self.memory.load(at, Ordering::Relaxed).map_err(io::Error::other)?;
-            if stamp & !TIME == MARK {
-                stamps.push(stamp);
-            }
-        }
-        self.receive.returned = used;
-        self.receive.offered = ring.offered.wrapping_add(count);
-        let at = ring.available + 2;
-        self.memory.store(self.receive.offered, at, Ordering::Release).map_err(io::Error::other)
-    }
-}
-
-/// Places and buffers of a ring to send on, in order.
-fn lay_out(memory: &Memory, ring: &Ring, frame: &[u8]) -> io::Result<()> {
-    let bytes = [NetHeader::default().bytes(HEADER_BYTES), frame.to_vec()].concat();
-    let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
-    for place in 0..ring.size {
-        let address = ring.buffer(place);
-        memory.write(address, &bytes)?;
-        ring.write(memory, place, &Descriptor { address, bytes: length, flags: 0, next: 0 })?;
-        memory.write(ring.available + 4 + 2 * u64::from(place), &place.to_le_bytes())?;
-    }
-    Ok(())
+    driver.give_back(count)
 }
 
 /// What came of an offer.
@@ -217,8 +117,9 @@ pub fn check(switch: &Switch, sockets: &[PathBuf; 2], bytes: usize) -> Result<()
 impl<'a> Timed<'a> {
     /// Takes both over; each will send its frame.
     pub fn new(guests: &'a [Frontend; 2], frames: [&[u8]; 2]) -> io::Result<Self> {
-        let first = Driver::new(&guests[0], frames[0])?;
-        let drivers = [first, Driver::new(&guests[1], frames[1])?];
+        let bytes = frames.map(|it| [&NetHeader::default().bytes(HEADER_BYTES), it].concat());
+        let first = Driver::new(&guests[0], &bytes[0])?;
+        let drivers = [first, Driver::new(&guests[1], &bytes[1])?];
         Ok(Self { drivers, clock: Instant::now(), stamps: Vec::new() })
     }
 
@@ -253,14 +154,14 @@ impl<'a> Timed<'a> {
             if step > 0 {
                 let fitting = step.min(u64::from(self.drivers[0].room()?));
                 for _ in 0..fitting {
-                    self.drivers[0].write(MARK | now)?;
+                    write(&mut self.drivers[0], MARK | now)?;
                 }
                 self.drivers[0].publish()?;
                 // What does not fit is lost, as a guest loses it.
                 offered += step;
                 sent += fitting;
             }
-            self.drivers[1].receive(&mut stamps)?;
+            receive(&mut self.drivers[1], &mut stamps)?;
             if !stamps.is_empty() {
                 let now = self.now();
                 let is_timed = is_awake && now - last < away_ns;
@@ -273,12 +174,12 @@ impl<'a> Timed<'a> {
                         heard(Way::Through, now - (*stamp & TIME));
                     }
                     if number < room {
-                        self.drivers[1].write(*stamp)?;
+                        write(&mut self.drivers[1], *stamp)?;
                     }
                 }
                 self.drivers[1].publish()?;
             }
-            self.drivers[0].receive(&mut stamps)?;
+            receive(&mut self.drivers[0], &mut stamps)?;
             if !stamps.is_empty() {
                 let now = self.now();
                 let is_timed = is_awake && now - last < away_ns;

@@ -5,7 +5,7 @@ use crate::frames::{VLAN, tagged};
 use crate::host::Host;
 use crate::lab::{Bridge, Lab};
 use std::sync::Arc;
-use tun_tap::{Iface, Mode};
+use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 
 /// A host on a VLAN of a bridge.
 #[derive(Debug)]
@@ -29,8 +29,8 @@ impl VlanHost {
     }
 }
 
-fn open(name: &str) -> Iface {
-    Iface::without_packet_info(name, Mode::Tap).expect("a tap")
+fn open(name: &str) -> SyncDevice {
+    DeviceBuilder::new().name(name).layer(Layer::L2).build_sync().expect("a tap")
 }
 
 /// The frame without its tag, if it carries `vlan`.
@@ -43,8 +43,8 @@ fn untagged(frame: &[u8], vlan: u16) -> Option<Vec<u8>> {
 
 /// Carries frames one way for as long as the process lives.
 fn carry(
-    from: Arc<Iface>,
-    to: Arc<Iface>,
+    from: Arc<SyncDevice>,
+    to: Arc<SyncDevice>,
     change: impl Fn(&[u8]) -> Option<Vec<u8>> + Send + 'static,
 ) {
     std::thread::spawn(move || {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-/// Bytes behind each descriptor that a well-behaved ring offers.
+/// Bytes behind each descriptor that a well-behaved ring offers, if nothing else is asked for.
 pub const BUFFER_BYTES: u32 = 2_048;
 /// Descriptor flag: the chain goes on at `next`.
 pub const NEXT: u16 = 1;
@@ -57,6 +57,8 @@ pub struct Ring {
     pub used: u64,
     /// Where the buffers are, one for each descriptor.
     pub buffers: u64,
+    /// Bytes of each.
+    pub buffer_bytes: u32,
     /// Tells the device.
     pub kick: Fd,
     /// The device tells.
@@ -70,12 +72,17 @@ pub struct Ring {
 
 impl Ring {
     /// Lays a ring and its buffers out; they may come from different regions.
-    pub fn new(memory: &mut Memory, index: u32, size: u16, buffers_in: usize) -> io::Result<Self> {
+    pub fn new(
+        memory: &mut Memory,
+        index: u32,
+        (size, buffer_bytes): (u16, u32),
+        buffers_in: usize,
+    ) -> io::Result<Self> {
         let count = u64::from(size);
         let descriptors = memory.allocate(0, count * DESCRIPTOR_BYTES, 4_096)?;
         let available = memory.allocate(0, 6 + 2 * count, 64)?;
         let used = memory.allocate(0, 6 + 8 * count, 64)?;
-        let buffers = memory.allocate(buffers_in, count * u64::from(BUFFER_BYTES), 64)?;
+        let buffers = memory.allocate(buffers_in, count * u64::from(buffer_bytes), 64)?;
         let event = || -> io::Result<Fd> {
             let flags = EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC;
             Ok(Arc::new(EventFd::from_value_and_flags(0, flags)?.into()))
@@ -87,6 +94,7 @@ impl Ring {
             available,
             used,
             buffers,
+            buffer_bytes,
             kick: event()?,
             call: event()?,
             free: (0..size).rev().collect(),
@@ -115,7 +123,7 @@ impl Ring {
 
     /// Where the buffer of a descriptor is.
     pub fn buffer(&self, descriptor: u16) -> u64 {
-        self.buffers + u64::from(descriptor) * u64::from(BUFFER_BYTES)
+        self.buffers + u64::from(descriptor) * u64::from(self.buffer_bytes)
     }
 
     /// How many descriptors are not with the device.
@@ -167,7 +175,7 @@ impl Ring {
     pub fn fill(&mut self, memory: &Memory) -> io::Result<()> {
         while let Some(index) = self.free.pop() {
             let address = self.buffer(index);
-            let buffer = Descriptor { address, bytes: BUFFER_BYTES, flags: WRITE, next: 0 };
+            let buffer = Descriptor { address, bytes: self.buffer_bytes, flags: WRITE, next: 0 };
             self.write(memory, index, &buffer)?;
             self.lent.insert(index, vec![index]);
             self.list(memory, index)?;
@@ -178,7 +186,7 @@ impl Ring {
     /// Copies bytes into a chain of as many descriptors as they take and offers it; false if too few
     /// are free.
     pub fn send(&mut self, memory: &Memory, bytes: &[u8]) -> io::Result<bool> {
-        let pieces: Vec<&[u8]> = bytes.chunks(BUFFER_BYTES as usize).collect();
+        let pieces: Vec<&[u8]> = bytes.chunks(self.buffer_bytes as usize).collect();
         self.send_pieces(memory, &pieces)
     }
 
@@ -260,7 +268,7 @@ mod tests {
     #[test]
     fn a_long_frame_is_a_chain_that_comes_back_as_one() {
         let mut memory = Memory::new(&[1 << 20]).expect("memory");
-        let mut ring = Ring::new(&mut memory, 1, 8, 0).expect("a ring");
+        let mut ring = Ring::new(&mut memory, 1, (8, BUFFER_BYTES), 0).expect("a ring");
         assert!(ring.send(&memory, &[7; 5_000]).expect("sent"));
         assert_eq!((ring.free(), memory.load(ring.available + 2).expect("index")), (5, 1));
         assert!(!ring.send(&memory, &[0; 6 * 2_048]).expect("too long"));
@@ -273,7 +281,7 @@ mod tests {
     #[test]
     fn a_head_that_was_never_offered_is_the_back_ends_fault() {
         let mut memory = Memory::new(&[1 << 20]).expect("memory");
-        let mut ring = Ring::new(&mut memory, 1, 8, 0).expect("a ring");
+        let mut ring = Ring::new(&mut memory, 1, (8, BUFFER_BYTES), 0).expect("a ring");
         for (at, head) in [(0, 3), (1, 70_000)] {
             device_returns(&memory, &ring, at, head, 0);
             assert!(ring.take_used(&memory).is_err());

@@ -29,6 +29,15 @@ pub enum Mode {
     Uplink,
 }
 
+/// What guests send by TCP.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Segments {
+    /// Segments that fit the MTU, with checksums.
+    Short,
+    /// What a peer has to be asked for: long ones, without.
+    Whole,
+}
+
 /// What passes frames between two guests' sockets.
 #[derive(Debug)]
 pub struct Switch {
