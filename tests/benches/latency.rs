@@ -34,11 +34,11 @@ const TIME_MAX_NS: u64 = 100_000_000;
 const ROUNDS: usize = 9;
 /// Turns of each contestant in a round: when the machine takes the worker's core for a millisecond, the tail
 /// of that turn says nothing.
-const TURNS: usize = 24;
+const TURNS: usize = 500;
 /// From SIGCONT until times count.
-const WARM_UP: Duration = Duration::from_millis(3);
-/// That long they do.
-const SPAN: Duration = Duration::from_millis(10);
+const WARM_UP: Duration = Duration::from_micros(1_500);
+/// That long they do: thousands of frames, so that there is a p99.
+const SPAN: Duration = Duration::from_millis(5);
 /// No switch passes more than that, one way, packets per second.
 const RATE_MAX: f64 = 8e6;
 /// Halvings of what the loss-free rate may be.
@@ -49,7 +49,7 @@ const TRIES: usize = 4;
 /// Each that long.
 const TRY: Duration = Duration::from_millis(15);
 
-/// Times of a turn by way, nanoseconds.
+/// Times of a turn, by way, nanoseconds.
 struct Times([Histogram<u64>; 2]);
 
 impl Times {
@@ -61,13 +61,24 @@ impl Times {
     fn of(&mut self, way: Way) -> &mut Histogram<u64> {
         &mut self.0[usize::from(way == Way::Round)]
     }
+
+    fn quantiles(&self) -> Quantiles {
+        let of = |times: &Histogram<u64>| {
+            QUANTILES.map(|(at, ..)| times.value_at_quantile(at) as f64 / 1e3)
+        };
+        self.0.each_ref().map(of)
+    }
 }
+
+/// Of a turn, by way, microseconds.
+type Quantiles = [[f64; QUANTILES.len()]; 2];
 
 /// A switch that takes its turns while its guests run.
 struct Contestant<'a> {
     name: &'static str,
     switch: &'a Switch,
     guests: Timed<'a>,
+    times: Times,
 }
 
 impl Contestant<'_> {
@@ -98,19 +109,20 @@ impl Contestant<'_> {
         Ok(least)
     }
 
-    /// A turn's times.
-    fn turn(&mut self, rate_pps: f64) -> io::Result<Times> {
-        let mut times = Times::new();
+    /// A turn.
+    fn turn(&mut self, rate_pps: f64) -> io::Result<Quantiles> {
+        let times = &mut self.times;
+        times.0.iter_mut().for_each(Histogram::reset);
         self.switch.resume();
         self.guests.offer(rate_pps, WARM_UP, |_, _| ())?;
         self.guests.offer(rate_pps, SPAN, |way, ns| times.of(way).saturating_record(ns))?;
         self.switch.pause();
-        Ok(times)
+        Ok(self.times.quantiles())
     }
 }
 
 /// By contestant, round and turn.
-type All = Vec<Vec<Vec<Times>>>;
+type All = Vec<Vec<Vec<Quantiles>>>;
 
 /// Rounds at one load.
 fn rounds(contestants: &mut [Contestant<'_>], rate_pps: f64) -> io::Result<All> {
@@ -120,8 +132,8 @@ fn rounds(contestants: &mut [Contestant<'_>], rate_pps: f64) -> io::Result<All> 
         all.iter_mut().for_each(|rounds| rounds.push(Vec::new()));
         for turn in 0..TURNS * count {
             let at = (round + turn / count + turn) % count;
-            let times = contestants[at].turn(rate_pps)?;
-            all[at].last_mut().expect("this round").push(times);
+            let quantiles = contestants[at].turn(rate_pps)?;
+            all[at].last_mut().expect("this round").push(quantiles);
         }
     }
     Ok(all)
@@ -129,9 +141,10 @@ fn rounds(contestants: &mut [Contestant<'_>], rate_pps: f64) -> io::Result<All> 
 
 fn report_load(report: &mut Report, case: &str, names: &[&'static str], all: &All) {
     for way in 0..2 {
-        for (place, (at, through, round)) in QUANTILES.into_iter().enumerate() {
-            let microseconds = |times: &Times| times.0[way].value_at_quantile(at) as f64 / 1e3;
-            let turns = |turns: &Vec<Times>| turns.iter().map(microseconds).collect::<Vec<_>>();
+        for (place, (_, through, round)) in QUANTILES.into_iter().enumerate() {
+            let turns = |round: &Vec<Quantiles>| -> Vec<f64> {
+                round.iter().map(|turn| turn[way][place]).collect()
+            };
             let metric = if way == 0 { through } else { round };
             let range = all.iter().map(|rounds| {
                 range(&rounds.iter().map(|round| median(&turns(round))).collect::<Vec<_>>())
@@ -180,7 +193,7 @@ fn measure(lab: &Lab, report: &mut Report, case: &str, mode: Mode) -> Result<()>
     for (name, switch, guests) in &connected {
         let frames = [0, 1].map(|guest| switch.frames(guest, BYTES).0.swap_remove(0));
         let guests = Timed::new(guests, frames.each_ref().map(Vec::as_slice))?;
-        contestants.push(Contestant { name, switch, guests });
+        contestants.push(Contestant { name, switch, guests, times: Times::new() });
     }
     let names: Vec<&'static str> = contestants.iter().map(|it| it.name).collect();
     let mut slower = f64::INFINITY;
