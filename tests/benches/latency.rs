@@ -34,7 +34,7 @@ const TIME_MAX_NS: u64 = 100_000_000;
 const ROUNDS: usize = 9;
 /// Turns of each contestant in a round: when the machine takes the worker's core for a millisecond, the tail
 /// of that turn says nothing.
-const TURNS: usize = 500;
+const TURNS: usize = 600;
 /// From SIGCONT until times count.
 const WARM_UP: Duration = Duration::from_micros(1_500);
 /// That long they do: thousands of frames, so that there is a p99.
@@ -126,14 +126,12 @@ type All = Vec<Vec<Vec<Quantiles>>>;
 
 /// Rounds at one load.
 fn rounds(contestants: &mut [Contestant<'_>], rate_pps: f64) -> io::Result<All> {
-    let count = contestants.len();
-    let mut all: All = (0..count).map(|_| Vec::new()).collect();
+    let mut all: All = vec![vec![Vec::new(); ROUNDS]; contestants.len()];
     for round in 0..ROUNDS {
-        all.iter_mut().for_each(|rounds| rounds.push(Vec::new()));
-        for turn in 0..TURNS * count {
-            let at = (round + turn / count + turn) % count;
-            let quantiles = contestants[at].turn(rate_pps)?;
-            all[at].last_mut().expect("this round").push(quantiles);
+        for _ in 0..TURNS {
+            for (rounds, contestant) in all.iter_mut().zip(&mut *contestants) {
+                rounds[round].push(contestant.turn(rate_pps)?);
+            }
         }
     }
     Ok(all)

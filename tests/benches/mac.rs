@@ -13,7 +13,7 @@ use tests::frames::Random;
 use tests::measure::{Better, Choice, Contestant, Report, take_turns};
 
 /// Many short ones: the speed of a shared machine changes within seconds.
-const ROUNDS: usize = 72;
+const ROUNDS: usize = 144;
 /// Keys looked up in a turn.
 const LOOK_UPS: usize = 1 << 20;
 const LAN: NetworkId = NetworkId(3);

@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn all_are_started_before_the_first_turn_and_ended_after_the_last() {
         let (result, report, notes) = contest([OURS, "peer"], Ok(Ok('b')));
-        assert_eq!((result, notes.as_str()), (Ok(()), "--ababbaabbaabba.."));
+        assert_eq!((result, notes.as_str()), (Ok(()), "--ababababababab.."));
         assert_eq!(report.rows[0].ratio, Some(1.0));
     }
 

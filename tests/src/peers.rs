@@ -89,17 +89,7 @@ pub fn ovs_pair(lab: &Lab, sockets: &[PathBuf; 2], segments: Segments) -> Result
     let mut switch = Ovs::prepare(lab, segments)?;
     for (name, socket) in ["p1", "p2"].iter().zip(sockets) {
         let path = format!("options:vhost-server-path={}", socket.display());
-        switch.vsctl(&[
-            "add-port",
-            "br0",
-            name,
-            "--",
-            "set",
-            "Interface",
-            name,
-            "type=dpdkvhostuserclient",
-            &path,
-        ])?;
+        switch.add(name, &["type=dpdkvhostuserclient", &path])?;
     }
     let Ovs { processes, commands, .. } = switch;
     Ok(Switch::peer(processes, Role::Listens, [Rewrite::None; 2], commands))
@@ -277,26 +267,19 @@ impl Ovs {
         self.run(&[&["ovs-vsctl", &database, "--timeout=20"], words].concat())
     }
 
+    /// Adds a port of the bridge, whatever it is on.
+    fn add(&mut self, name: &str, what: &[&str]) -> Result<(), String> {
+        let add = ["add-port", "br0", name, "--", "set", "Interface", name];
+        self.vsctl(&[&add[..], what].concat()).map(drop)
+    }
+
     /// Adds a port of the bridge on a DPDK device.
     fn add_port(&mut self, name: &str, number: u32, device: &str) -> Result<(), String> {
         let request = format!("ofport_request={number}");
         let device = format!("options:dpdk-devargs=\"{device}\"");
         let rx = format!("options:n_rxq_desc={DESCRIPTORS}");
         let tx = format!("options:n_txq_desc={DESCRIPTORS}");
-        self.vsctl(&[
-            "add-port",
-            "br0",
-            name,
-            "--",
-            "set",
-            "Interface",
-            name,
-            "type=dpdk",
-            &request,
-            &device,
-            &rx,
-            &tx,
-        ])?;
+        self.add(name, &["type=dpdk", &request, &device, &rx, &tx])?;
         let number = number.to_string();
         let database = format!("--db=unix:{}", self.file("db.sock"));
         match self.ask(&["ovs-vsctl", &database, "get", "Interface", name, "ofport"])?.trim() {
