@@ -91,7 +91,8 @@ fn measure(
     appliance.launch();
     let rewrite = Rewrite::Route { to: VENET, from: appliance.mac_on("venet0") };
     let wanted: Vec<_> = frames.iter().map(|frame| rewrite.apply(frame)).collect();
-    record.compare(&wanted, || drop(appliance.must("stop")))?;
+    let compared = record.compare(&wanted, || drop(appliance.must("stop")));
+    compared.inspect_err(|_| appliance.kill())?;
     let devices = Devices::measured(&capture);
     let file = file_of(lab, &devices);
     std::fs::write(appliance.config(), file.as_str())?;
