@@ -65,6 +65,24 @@ fn end(appliance: &mut Appliance) {
     assert!(status.success(), "SIGTERM: {status}\n{}", appliance.log());
 }
 
+/// Whether what comes after a start is what has to come.
+fn check(
+    lab: &Lab,
+    appliance: &mut Appliance,
+    capture: &Path,
+    frames: &[Vec<u8>],
+) -> Result<(), Box<dyn Error>> {
+    let record = Record::new(&lab.dir().join("record.pcap"));
+    let file = file_of(lab, &Devices::recorded(capture, &record.path));
+    std::fs::write(appliance.config(), file.as_str())?;
+    appliance.launch();
+    let rewrite = Rewrite::Route { to: VENET, from: appliance.mac_on("venet0") };
+    let wanted: Vec<_> = frames.iter().map(|frame| rewrite.apply(frame)).collect();
+    let compared = record.compare(&wanted, || drop(appliance.must("stop")));
+    compared.inspect_err(|_| appliance.kill())?;
+    Ok(())
+}
+
 fn measure(
     lab: &Lab,
     report: &mut Report,
@@ -76,8 +94,8 @@ fn measure(
     let capture = lab.dir().join("frames.pcap");
     replay::write(&capture, &frames)?;
     let _ = std::fs::remove_dir_all(lab.dir().join("state"));
-    let record = Record::new(&lab.dir().join("record.pcap"));
-    let file = file_of(lab, &Devices::recorded(&capture, &record.path));
+    let devices = Devices::measured(&capture);
+    let file = file_of(lab, &devices);
     let mut appliance = Appliance::start(lab, &file, None);
     batch(&appliance, &add_first(guests));
     if is_full {
@@ -85,16 +103,8 @@ fn measure(
         write_routes(&path, guests)?;
         appliance.must(&format!("route load {}", path.display()));
     }
-    // What comes first is what came before all containers were there.
     end(&mut appliance);
-    let record = Record::new(&record.path);
-    appliance.launch();
-    let rewrite = Rewrite::Route { to: VENET, from: appliance.mac_on("venet0") };
-    let wanted: Vec<_> = frames.iter().map(|frame| rewrite.apply(frame)).collect();
-    let compared = record.compare(&wanted, || drop(appliance.must("stop")));
-    compared.inspect_err(|_| appliance.kill())?;
-    let devices = Devices::measured(&capture);
-    let file = file_of(lab, &devices);
+    check(lab, &mut appliance, &capture, &frames)?;
     std::fs::write(appliance.config(), file.as_str())?;
     let (mut seconds, mut megabytes) = (Vec::new(), Vec::new());
     println!("{case}: ours: guestway run --config FILE, with\n{}", file.as_str());
