@@ -76,6 +76,8 @@ mod wide {
     /// Frames read together: words of 32 bits in a vector.
     const GROUP: usize = 16;
     const GROUPS: usize = BURST_PKTS / GROUP;
+    const SHORTEST: i32 = 38;
+    const _: () = assert!(SHORTEST as usize == PLAIN_BYTES);
     /// Where the third word of the IPv4 header begins: it and the rest of a plain head are 16 bytes.
     const TAIL_AT: usize = HEADER_BYTES + 4 * WORD_TTL;
     const _: () = assert!(TAIL_AT + 16 == PLAIN_BYTES);
@@ -154,12 +156,11 @@ mod wide {
             i64::from(!1u16) << 32 | i64::from(!(OFFSET_LIMIT - 1)),
         );
         let (want, mask) = pattern.bits();
-        let shortest = _mm512_set1_epi32(PLAIN_BYTES as i32);
         // One answer for all: a way out in between would keep what is read apart until it is passed.
         _mm_test_epi64_mask(fields, odd) == 0
             && !starts.differ(want, mask)
             && !(pattern.is_open() && starts.has_no_source())
-            && _mm512_cmplt_epu32_mask(bytes, shortest) == 0
+            && _mm512_cmplt_epu32_mask(bytes, _mm512_set1_epi32(SHORTEST)) == 0
     }
 
     /// What is read of a frame and of its mbuf, 16 bytes each.
