@@ -10,8 +10,9 @@ use arrayvec::ArrayVec;
 
 pub mod memory;
 
-/// Frames received, decided and sent together.
-pub const BURST_PKTS: usize = 32;
+/// Frames received, decided and sent together: what each burst costs, however many frames it has, is paid by more
+/// of them than in 32, and what is kept of them still fits the first cache.
+pub const BURST_PKTS: usize = 64;
 
 /// Bytes of a plain frame that the express lane reads: Ethernet, IPv4 without options, ports. Shorter
 /// frames are none.
@@ -83,6 +84,19 @@ pub trait Frame: Sized + Send {
     fn read_heads(burst: &Burst<Self>, pattern: &Pattern, into: &mut Heads) -> Slots {
         read_each_head(burst, pattern, into)
     }
+    /// Writes what a router changes at the heads of plain frames: of each slot what [`write_head`] takes.
+    #[inline]
+    fn rewrite_heads(
+        burst: &mut Burst<Self>,
+        ethernet: impl Fn(usize) -> [u64; 2],
+        middle: &[u32; BURST_PKTS],
+    ) {
+        for (slot, (frame, middle)) in burst.iter_mut().zip(middle).enumerate() {
+            if let Some(head) = frame.head_mut().first_chunk_mut() {
+                write_head(ethernet(slot), *middle, head);
+            }
+        }
+    }
     /// What its sender left to do, checked against its bytes. A copy has the same.
     fn offload(&self) -> Offload;
     /// Sets what is left to do.
@@ -90,44 +104,59 @@ pub trait Frame: Sized + Send {
 }
 
 /// The heads of a burst, a column for each word, as the words lie in the frames (so in no host order).
+///
+/// Columns begin at cache lines: a vector of one is never in two.
+#[repr(C, align(64))]
 pub struct Heads {
-    /// Eight bytes from where the pattern says: the first of each IPv4 header (version to fragment offset), or
-    /// of each frame.
-    pub start: [u64; BURST_PKTS],
-    /// The third word of each IPv4 header: TTL, protocol, checksum.
-    pub middle: [u32; BURST_PKTS],
-    /// The last two: source, destination.
-    pub ends: [u64; BURST_PKTS],
+    /// Where the pattern says so, the first eight bytes of each frame: the destination MAC is the low 48 bits.
+    pub to: [u64; BURST_PKTS],
+    /// The five words of each IPv4 header. The first two only where [`Heads::to`] is not read.
+    pub words: [[u32; BURST_PKTS]; 5],
+    /// Both ports: the four bytes behind a header without options.
+    pub ports: [u32; BURST_PKTS],
     /// Bytes of each frame.
     pub bytes: [u32; BURST_PKTS],
-    /// Where the pattern says so, both ports: the four bytes behind a header without options.
-    pub ports: [u32; BURST_PKTS],
 }
+
+/// In [`Heads::words`]: version to total length.
+pub const WORD_LENGTH: usize = 0;
+/// Identification, flags, fragment offset.
+pub const WORD_FRAGMENT: usize = 1;
+/// TTL, protocol, checksum.
+pub const WORD_TTL: usize = 2;
+/// Source address.
+pub const WORD_SOURCE: usize = 3;
+/// Destination address.
+pub const WORD_DESTINATION: usize = 4;
 
 impl Default for Heads {
     fn default() -> Self {
-        let (words, halves) = ([0; BURST_PKTS], [0; BURST_PKTS]);
-        Self { start: words, middle: halves, ends: words, bytes: halves, ports: halves }
+        let column = [0; BURST_PKTS];
+        Self { to: [0; BURST_PKTS], words: [column; 5], ports: column, bytes: column }
     }
 }
 
-/// Writes what a router changes at a frame's head: its first 14 bytes, in two words of which the second begins
-/// at byte 6, and the third word of the IPv4 header.
+/// Bytes that [`write_head`] writes to.
+pub const REWRITTEN_BYTES: usize = 26;
+
+/// Writes what a router changes at a frame's head: both MACs, which are the first six bytes of a word each,
+/// and the third word of the IPv4 header. The EtherType is IPv4's.
 #[inline]
-pub fn write_head([ethernet, source]: [u64; 2], middle: u32, head: &mut [u8; 26]) {
-    // The second store overlaps the first by the two bytes that it has too many.
-    head[..8].copy_from_slice(&ethernet.to_le_bytes());
-    head[6..14].copy_from_slice(&source.to_le_bytes());
+pub fn write_head([to, from]: [u64; 2], middle: u32, head: &mut [u8; REWRITTEN_BYTES]) {
+    // Each store overlaps the one before by the two bytes that that has too many.
+    head[..8].copy_from_slice(&to.to_le_bytes());
+    head[6..14].copy_from_slice(&from.to_le_bytes());
+    head[12..14].copy_from_slice(&[8, 0]);
     head[22..].copy_from_slice(&middle.to_le_bytes());
 }
 
 /// Slots of a burst, one bit each.
-pub type Slots = u32;
+pub type Slots = u64;
 
 /// The first so many slots.
 #[inline]
 pub fn first_slots(count: usize) -> Slots {
-    match u32::try_from(count).ok().and_then(|count| 1u32.checked_shl(count)) {
+    match u32::try_from(count).ok().and_then(|count| (1 as Slots).checked_shl(count)) {
         Some(bit) => bit - 1,
         None => Slots::MAX,
     }
@@ -140,27 +169,24 @@ pub struct Pattern {
     mask: [u64; 2],
     /// The source is anybody's, but not nobody's.
     is_open: bool,
-    /// Where the bytes of [`Heads::start`] begin.
-    start: usize,
-    /// Whether [`Heads::ports`] are read.
-    has_ports: bool,
+    /// Whether [`Heads::to`] is read.
+    is_bridged: bool,
 }
 
 impl Pattern {
-    /// IPv4 without options to a MAC, from one, or from any that a station can have; [`Heads::start`] is the
-    /// header's.
-    pub fn routed(to: MacAddr, from: Option<MacAddr>, has_ports: bool) -> Self {
+    /// IPv4 without options to a MAC, from one, or from any that a station can have.
+    pub fn routed(to: MacAddr, from: Option<MacAddr>) -> Self {
         // Of a source that is open, the group bit.
         let source_mask = from.map_or([1, 0, 0, 0, 0, 0], |_| [0xff; 6]);
         let source = from.unwrap_or(MacAddr::ZERO);
         let (want, mask) = Self::words([to.0, source.0], [[0xff; 6], source_mask]);
-        Self { want, mask, is_open: from.is_none(), start: HEADER_BYTES, has_ports }
+        Self { want, mask, is_open: from.is_none(), is_bridged: false }
     }
 
-    /// IPv4 without options to some station, from one; [`Heads::start`] is the frame's.
+    /// IPv4 without options to some station, from one.
     pub fn bridged(from: MacAddr) -> Self {
         let (want, mask) = Self::words([[0; 6], from.0], [[1, 0, 0, 0, 0, 0], [0xff; 6]]);
-        Self { want, mask, is_open: false, start: 0, has_ports: true }
+        Self { want, mask, is_open: false, is_bridged: true }
     }
 
     /// Both MACs, and behind them EtherType, version and length of the header.
@@ -195,14 +221,9 @@ impl Pattern {
         self.is_open
     }
 
-    /// Whether [`Heads::ports`] are to be read.
-    pub(crate) fn has_ports(&self) -> bool {
-        self.has_ports
-    }
-
-    /// Where the bytes of [`Heads::start`] begin; 14 at most.
-    pub(crate) fn start(&self) -> usize {
-        self.start
+    /// Whether [`Heads::to`] is to be read.
+    pub(crate) fn is_bridged(&self) -> bool {
+        self.is_bridged
     }
 }
 
@@ -210,6 +231,12 @@ impl Pattern {
 #[inline]
 fn word(head: &[u8; PLAIN_BYTES], at: usize) -> u64 {
     head.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+/// Likewise four bytes.
+#[inline]
+fn half_word(head: &[u8; PLAIN_BYTES], at: usize) -> u32 {
+    head.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u32::from_le_bytes(*bytes))
 }
 
 /// Reads the heads of the plain frames of a burst that fit the pattern, frame by frame; answers which
@@ -223,12 +250,13 @@ pub fn read_each_head<F: Frame>(burst: &Burst<F>, pattern: &Pattern, into: &mut 
             && pattern.fits(head)
         {
             slots |= 1 << slot;
-            into.start[slot] = word(head, pattern.start);
-            into.middle[slot] = (word(head, 22) & 0xffff_ffff) as u32;
-            into.ends[slot] = word(head, 26);
-            if pattern.has_ports {
-                into.ports[slot] = (word(head, 30) >> 32) as u32;
+            if pattern.is_bridged {
+                into.to[slot] = word(head, 0);
             }
+            for (number, column) in into.words.iter_mut().enumerate() {
+                column[slot] = half_word(head, HEADER_BYTES + 4 * number);
+            }
+            into.ports[slot] = half_word(head, HEADER_BYTES + 20);
         }
     }
     slots

@@ -7,12 +7,10 @@
 #![allow(unsafe_code, reason = "intrinsics and system calls without a safe name")]
 
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicU64;
-#[cfg(any(test, miri, not(target_arch = "x86_64")))]
-use std::sync::atomic::Ordering;
 
 pub(crate) mod buckets;
 pub(crate) mod cells;
+pub(crate) mod columns;
 pub(crate) mod headers;
 mod huge;
 mod prefetch;
@@ -38,36 +36,13 @@ pub(crate) fn has_avx512() -> bool {
     })
 }
 
-/// Adds to a pair of counters that only the caller writes. A reader sees each of them before or after.
-#[inline]
-pub(crate) fn add_pair(pair: &[AtomicU64; 2], by: [u64; 2]) {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    {
-        use std::arch::x86_64::{_mm_add_epi64, _mm_loadu_si128, _mm_set_epi64x, _mm_storeu_si128};
-        let [first, second] = by.map(u64::cast_signed);
-        let place: *mut [AtomicU64; 2] = std::ptr::from_ref(pair).cast_mut();
-        // SAFETY: both words are behind the reference and may be written through it, being atomic; each is
-        // aligned, and the processor reads and writes an aligned word of a vector whole. SSE2 is part
-        // of the baseline.
-        unsafe {
-            let sum = _mm_add_epi64(_mm_loadu_si128(place.cast()), _mm_set_epi64x(second, first));
-            _mm_storeu_si128(place.cast(), sum);
-        }
-    }
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    for (cell, by) in pair.iter().zip(by) {
-        cell.store(cell.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pair_is_added_to_and_wraps() {
-        let pair = [AtomicU64::new(7), AtomicU64::new(u64::MAX)];
-        add_pair(&pair, [1, 60]);
-        assert_eq!(pair.each_ref().map(|cell| cell.load(Ordering::Relaxed)), [8, 59]);
-    }
+/// Whether a gather takes longer than as many loads. It is a routine of many steps on AMD's processors
+/// (Software Optimization Guide for the AMD Zen4 Microarchitecture, 57647, instruction latencies).
+#[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
+fn gathers_slowly() -> bool {
+    static FOUND: OnceLock<bool> = OnceLock::new();
+    *FOUND.get_or_init(|| {
+        let vendor = std::arch::x86_64::__cpuid(0);
+        [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).as_flattened() == b"AuthenticAMD"
+    })
 }

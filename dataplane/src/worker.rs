@@ -20,7 +20,7 @@
 use crate::frame::{BURST_PKTS, Burst};
 use crate::ids::{NetworkId, PortId};
 use crate::io::{Io, Readiness, RxQueue};
-use crate::pipeline::{Departures, Path, TxPort};
+use crate::pipeline::{Departures, Path, SEND_AT_ONCE, TxPort};
 use crate::punt::Inject;
 use crate::record::{NetworkRecord, PortRecord};
 use crate::table::Reader;
@@ -155,10 +155,6 @@ pub struct WorkerLink<I: Io> {
     /// The worker's account of itself.
     pub stats: Arc<WorkerStats>,
 }
-
-/// A burst of so many frames leaves before the next queue is looked at: waiting for that one's burst would be
-/// latency. Fewer wait until the end of the loop, since many guests' single frames leave together.
-const SEND_AT_ONCE: usize = BURST_PKTS / 8;
 
 /// Looks in a row at a queue that brought nothing, after which it rests if it may.
 const REST_AFTER: u32 = 256;

@@ -7,13 +7,20 @@ mod eal_lab;
 
 use dataplane::dpdk::{AttachSpec, Mbuf, Pool, PoolOps, PoolSpec, Rx, ethdev};
 use dataplane::frame::memory::MemoryFrame;
-use dataplane::frame::{Burst, ChecksumState, Frame, FramePool, Ingress};
+use dataplane::frame::{
+    BURST_PKTS, Burst, ChecksumState, Frame, FramePool, Heads, Ingress, PLAIN_BYTES, Pattern,
+    read_each_head, write_head,
+};
 use dataplane::ids::{AdapterId, PortId};
 use dataplane::io::{RxQueue, TxQueue};
+use dataplane::wire::ethernet::MacAddr;
 use eal_lab::{
     MBUFS, bytes_of, ethernet, expect_in_kernel, frame, inject, listen, receive, send, sh, start,
     start_with,
 };
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::test_runner::TestRunner;
 
 #[test]
 fn every_frame_goes_back_to_the_pool() {
@@ -27,7 +34,7 @@ fn every_frame_goes_back_to_the_pool() {
     drop(copy);
     let mut burst = Burst::new();
     assert!(pool.alloc_burst(&mut burst));
-    assert_eq!((burst.len(), pool.in_use()), (32, 32));
+    assert_eq!((burst.len(), pool.in_use()), (BURST_PKTS, FULL.into()));
     let nowhere = Ingress { port: PortId::NONE, adapter: AdapterId::NONE };
     assert!(burst.iter().all(|frame| frame.is_empty() && frame.ingress() == nowhere));
     pool.free(&mut burst);
@@ -43,11 +50,11 @@ fn an_empty_pool_says_no_and_recovers() {
     assert_eq!(frames.len(), MBUFS as usize);
     assert!(pool.copy(&frames[0]).is_none());
     let mut burst = Burst::new();
-    frames.truncate(frames.len() - 31);
-    assert!(!pool.alloc_burst(&mut burst), "31 are free, 32 were asked for");
+    frames.truncate(frames.len() - (BURST_PKTS - 1));
+    assert!(!pool.alloc_burst(&mut burst), "one less is free than was asked for");
     assert!(burst.is_empty());
     burst.push(frames.pop().unwrap());
-    assert!(pool.alloc_burst(&mut burst), "room for 31");
+    assert!(pool.alloc_burst(&mut burst), "room for as many as are free");
     drop(frames);
     drop(burst);
     assert_eq!(pool.in_use(), 0);
@@ -152,6 +159,77 @@ fn an_mbuf_behaves_as_a_frame_in_memory() {
 }
 
 /// A frame from the kernel, which the driver spreads over segments of 2,048 bytes.
+/// Frames of a full burst.
+const FULL: u16 = 64;
+const _: () = assert!(FULL as usize == BURST_PKTS);
+
+const OWN: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
+const PEER: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
+
+/// A head that is mostly plain, and bytes of headroom given to it.
+fn head() -> impl Strategy<Value = (Vec<u8>, usize)> {
+    let mac = || prop_oneof![30 => Just(OWN), 30 => Just(PEER), 1 => Just(MacAddr::ZERO), 1 => Just(MacAddr([3; 6]))];
+    let kind =
+        prop_oneof![60 => Just([8, 0, 0x45]), 1 => Just([8, 0, 0x46]), 1 => Just([8, 6, 0x45])];
+    let rest = prop::collection::vec(any::<u8>(), 45);
+    let bytes = prop_oneof![60 => PLAIN_BYTES..60, 1 => 0..PLAIN_BYTES];
+    let headroom = prop_oneof![60 => Just(0usize), 1 => 1..40usize];
+    (mac(), mac(), kind, rest, bytes, headroom).prop_map(
+        |(to, from, kind, rest, bytes, headroom)| {
+            let mut frame = [&to.0[..], &from.0, &kind, &rest].concat();
+            frame.truncate(bytes);
+            (frame, headroom)
+        },
+    )
+}
+
+#[test]
+fn heads_read_and_written_together_are_what_one_after_another_are() {
+    let (_, pool) = start();
+    let pool = std::cell::RefCell::new(pool);
+    let few = prop::collection::vec(head(), 1..=BURST_PKTS);
+    // Of most bursts every frame is plain.
+    let alike = (head(), 1..=BURST_PKTS).prop_map(|(head, count)| vec![head; count]);
+    let patterns = select(vec![
+        Pattern::routed(OWN, None),
+        Pattern::routed(OWN, Some(PEER)),
+        Pattern::bridged(PEER),
+    ]);
+    let case = (prop_oneof![few, alike], patterns, any::<u32>());
+    TestRunner::deterministic()
+        .run(&case, |(heads, pattern, word)| {
+            let mut burst = Burst::new();
+            for (bytes, headroom) in &heads {
+                let mut frame = frame(&mut pool.borrow_mut(), bytes);
+                assert!(frame.grow_front(*headroom) && frame.shrink_front(*headroom));
+                burst.push(frame);
+            }
+            let (mut one, mut all) = (Heads::default(), Heads::default());
+            let slots = read_each_head(&burst, &pattern, &mut one);
+            prop_assert_eq!(Mbuf::read_heads(&burst, &pattern, &mut all), slots);
+            prop_assert_eq!(&all.bytes[..burst.len()], &one.bytes[..burst.len()]);
+            for slot in (0..burst.len()).filter(|slot| slots >> slot & 1 != 0) {
+                let columns = |heads: &Heads| (heads.words.map(|it| it[slot]), heads.ports[slot]);
+                prop_assert_eq!(columns(&all), columns(&one));
+                prop_assert_eq!(all.to[slot], one.to[slot]);
+            }
+            let ethernet = |slot: usize| [slot as u64 * 0x0101, !0 - slot as u64];
+            let mut middle = [0; BURST_PKTS];
+            middle.iter_mut().zip(0..).for_each(|(it, slot)| *it = word.wrapping_add(slot));
+            Mbuf::rewrite_heads(&mut burst, ethernet, &middle);
+            for (slot, (frame, (bytes, _))) in burst.iter().zip(&heads).enumerate() {
+                let mut expected = bytes.clone();
+                if let Some(head) = expected.first_chunk_mut() {
+                    write_head(ethernet(slot), middle[slot], head);
+                    prop_assert_eq!(frame.head(), expected);
+                }
+            }
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(pool.borrow().in_use(), 0);
+}
+
 fn receive_chain(rx: &mut [Rx], len: usize) -> (Mbuf, Vec<u8>) {
     let bytes = ethernet([0xff; 6], len);
     inject("t0", &bytes);
@@ -219,13 +297,13 @@ fn a_burst_keeps_what_was_not_sent_and_is_filled_behind_what_it_holds() {
     let mut sent = 0_u16;
     loop {
         let mut burst: Burst<Mbuf> =
-            (0..32).map(|index| frame(&mut pool, &(sent + index).to_be_bytes())).collect();
+            (0..FULL).map(|index| frame(&mut pool, &(sent + index).to_be_bytes())).collect();
         tx[0].tx(&mut burst);
-        let taken = 32 - u16::try_from(burst.len()).unwrap();
+        let taken = FULL - u16::try_from(burst.len()).unwrap();
         let kept: Vec<u16> = burst.iter().map(number).collect();
-        assert_eq!(kept, (sent + taken..sent + 32).collect::<Vec<_>>(), "in order, none twice");
+        assert_eq!(kept, (sent + taken..sent + FULL).collect::<Vec<_>>(), "in order, none twice");
         sent += taken;
-        if taken < 32 {
+        if taken < FULL {
             break;
         }
     }
@@ -240,7 +318,7 @@ fn a_burst_keeps_what_was_not_sent_and_is_filled_behind_what_it_holds() {
             assert_eq!(number(frame), received);
             received += 1;
         }
-        let mut full: Burst<Mbuf> = (0..32).map(|_| pool.alloc().unwrap()).collect();
+        let mut full: Burst<Mbuf> = (0..FULL).map(|_| pool.alloc().unwrap()).collect();
         assert_eq!(rx[0].rx(&mut full), 0, "no room");
     }
     assert_eq!(pool.in_use(), 0);

@@ -7,7 +7,7 @@ mod eal_lab;
 
 use dataplane::counters::DropReason;
 use dataplane::dpdk::{AttachSpec, Mbuf, Pool, PoolOps, PoolSpec, PortError, Rx, ethdev};
-use dataplane::frame::{Burst, Frame, FramePool};
+use dataplane::frame::{BURST_PKTS, Burst, Frame, FramePool};
 use dataplane::io::{RxQueue, TxQueue, Unsent};
 use dataplane::wire::ethernet::MacAddr;
 use eal_lab::{
@@ -36,15 +36,16 @@ fn a_null_device_takes_and_gives_for_ever() {
     assert_eq!(port.driver(), "net_null");
     for _ in 0..1_000 {
         let mut burst = Burst::new();
-        assert_eq!(rx[0].rx(&mut burst), 32);
+        assert_eq!(rx[0].rx(&mut burst), BURST_PKTS);
         assert!(burst.iter().all(|frame| frame.len() == 64));
         tx[0].tx(&mut burst);
         assert!(burst.is_empty());
     }
     let stats = port.stats().unwrap();
-    assert_eq!((stats.rx_pkts, stats.tx_pkts), (32_000, 32_000));
+    let pkts = 1_000 * BURST_PKTS as u64;
+    assert_eq!((stats.rx_pkts, stats.tx_pkts), (pkts, pkts));
     let named = port.xstats().unwrap();
-    assert!(named.contains(&("rx_good_packets".to_owned(), 32_000)), "{named:?}");
+    assert!(named.contains(&("rx_good_packets".to_owned(), pkts)), "{named:?}");
     let held: Vec<Mbuf> = std::iter::from_fn(|| pool.alloc()).collect();
     assert_eq!(rx[0].rx(&mut Burst::new()), 0, "the pool is empty");
     drop(held);
@@ -374,5 +375,5 @@ fn a_port_ends_only_with_all_its_queues() {
     let error = one.detach(rx_two, tx_one).unwrap_err();
     assert!(matches!(error, PortError::QueuesMissing { given: 1, needed: 2, .. }), "{error}");
     let mut rest: Vec<Rx> = rx_one;
-    assert_eq!(rest[0].rx(&mut Burst::new()), 32, "it runs on");
+    assert_eq!(rest[0].rx(&mut Burst::new()), BURST_PKTS, "it runs on");
 }

@@ -7,7 +7,7 @@ mod oracle;
 use dataplane::counters::Counters;
 use dataplane::dpdk::ethdev::{AttachSpec, attach};
 use dataplane::dpdk::{DpdkIo, Eal, Pool, PoolOps, PoolSpec, Rx, Tx, lcore};
-use dataplane::frame::Burst;
+use dataplane::frame::{BURST_PKTS, Burst};
 use dataplane::ids::{AdapterId, AdjacencyId, NetworkId, PortId};
 use dataplane::io::{RxQueue, TxQueue};
 use dataplane::pipeline::{Path, Rates, Tables, TxPort, TxRoute};
@@ -206,14 +206,14 @@ fn main() -> Result<()> {
         let ghz = lcore::tsc_hz() as f64 / 1e9;
         let mut contestants = [
             Contestant::new("ours", || {
-                ghz * per_item(TURNS * 32, || {
+                ghz * per_item(TURNS * BURST_PKTS, || {
                     for _ in 0..TURNS {
                         worker.turn(&mut burst);
                     }
                 })
             }),
             Contestant::new("io", || {
-                ghz * per_item(TURNS * 32, || {
+                ghz * per_item(TURNS * BURST_PKTS, || {
                     for _ in 0..TURNS {
                         io_rx.rx(&mut io_burst);
                         io_tx.tx(&mut io_burst);

@@ -5,8 +5,8 @@
 
 use super::mempool::Pool;
 use crate::frame::{
-    Burst, ChecksumState, Frame, FramePool, HEADROOM_BYTES, Heads, Ingress, PLAIN_BYTES, Pattern,
-    Slots,
+    BURST_PKTS, Burst, ChecksumState, Frame, FramePool, HEADROOM_BYTES, Heads, Ingress,
+    PLAIN_BYTES, Pattern, Slots,
 };
 use crate::ids::{AdapterId, PortId};
 use crate::wire::offload::{self, Headers, Offload};
@@ -446,11 +446,21 @@ impl Frame for Mbuf {
     }
 
     #[inline]
+    fn rewrite_heads(
+        burst: &mut Burst<Self>,
+        ethernet: impl Fn(usize) -> [u64; 2],
+        middle: &[u32; BURST_PKTS],
+    ) {
+        heads::rewrite(burst, ethernet, middle);
+    }
+
+    #[inline]
     fn plain_head(&self) -> Option<&[u8; PLAIN_BYTES]> {
         let raw = self.raw();
         // "None" has the bit of "bad" too. Of the IPv4 header it means "not valid, but data is intact": the
         // stages check that.
-        let is_plain = raw.nb_segs == 1 && raw.ol_flags & NOT_PLAIN == 0;
+        let is_near = raw.data_off < heads::OFFSET_LIMIT;
+        let is_plain = raw.nb_segs == 1 && raw.ol_flags & NOT_PLAIN == 0 && is_near;
         if is_plain { segment_bytes(raw).first_chunk() } else { None }
     }
 

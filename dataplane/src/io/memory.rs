@@ -177,6 +177,7 @@ impl TxQueue for MemoryTx {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::BURST_PKTS;
     use crate::ids::PortId;
 
     #[test]
@@ -193,11 +194,11 @@ mod tests {
     #[test]
     fn a_receive_queue_fills_what_room_the_burst_has() {
         let port = MemoryPort::new(100);
-        for number in 0..40 {
+        for number in 0..72 {
             port.to_us.push(MemoryFrame::new(&[number], PortId(1))).unwrap();
         }
         let mut burst = Burst::new();
-        assert_eq!(port.rx().rx(&mut burst), 32);
+        assert_eq!(port.rx().rx(&mut burst), BURST_PKTS);
         assert_eq!(port.rx().rx(&mut burst), 0);
         burst.clear();
         assert_eq!(port.rx().rx(&mut burst), 8);

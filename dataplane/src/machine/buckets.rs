@@ -12,69 +12,106 @@ pub(crate) const WAYS: usize = 4;
 /// Where in what [`find`] writes the way of the bucket is; values are shorter.
 pub(crate) const WAY_SHIFT: u32 = 48;
 
-/// Looks for each key in the bucket that is its home; answers which are there, and writes the low 48 bits of
-/// their values, their ways above. An empty place has the key 0.
+/// Looks for each of the first `count` keys in the bucket that is its home. Writes the low 48 bits of their
+/// values, their ways above, and 0 for those that are not there. Words behind are undefined.
 #[inline]
 pub(crate) fn find(
     buckets: &[Bucket],
-    homes: &[u32],
+    homes: &[u32; BURST_PKTS],
     keys: &[u64; BURST_PKTS],
+    count: usize,
     into: &mut [u64; BURST_PKTS],
-) -> Slots {
+) {
     #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
-    if super::has_avx512() {
+    if super::has_avx512() && buckets.len().is_power_of_two() {
         // SAFETY: what it is compiled for has just been found.
-        return unsafe { wide::find(buckets, homes, keys, into) };
+        return unsafe { wide::find(buckets, homes, keys, count, into) };
     }
-    find_each(buckets, homes, keys, into)
+    find_each(buckets, homes, keys, count, into);
 }
 
 /// The same word by word.
 fn find_each(
     buckets: &[Bucket],
-    homes: &[u32],
+    homes: &[u32; BURST_PKTS],
     keys: &[u64; BURST_PKTS],
+    count: usize,
     into: &mut [u64; BURST_PKTS],
-) -> Slots {
-    let mut slots = 0;
-    for (slot, ((home, key), into)) in homes.iter().zip(keys).zip(into).enumerate() {
+) {
+    for ((home, key), into) in homes.iter().zip(keys).zip(into).take(count) {
         let Some(bucket) = buckets.get(*home as usize) else { continue };
         let (names, values) = bucket.split_at(WAYS);
-        if let Some(way) = names.iter().position(|name| name.load(Ordering::Acquire) == *key) {
-            *into = values[way].load(Ordering::Acquire) & VALUE_MASK | (way as u64) << WAY_SHIFT;
-            slots |= 1 << slot;
-        }
+        let way = names.iter().position(|name| name.load(Ordering::Acquire) == *key);
+        *into = way.map_or(0, |way| {
+            values[way].load(Ordering::Acquire) & VALUE_MASK | (way as u64) << WAY_SHIFT
+        });
     }
-    slots
+}
+
+/// Which words are 0.
+#[inline]
+pub(crate) fn zeros(words: &[u64; BURST_PKTS]) -> Slots {
+    #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
+    if super::has_avx512() {
+        // SAFETY: what it is compiled for has just been found.
+        return unsafe { wide::zeros(words) };
+    }
+    zeros_each(words)
+}
+
+fn zeros_each(words: &[u64; BURST_PKTS]) -> Slots {
+    let bit = |(slot, word): (usize, &u64)| Slots::from(*word == 0) << slot;
+    words.iter().enumerate().map(bit).fold(0, |all, one| all | one)
 }
 
 #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
 mod wide {
+    use super::super::avx512::{LANES, load_u64};
     use super::{BURST_PKTS, Bucket, Slots, VALUE_MASK, WAY_SHIFT, WAYS};
     use std::arch::x86_64::*;
     use std::sync::atomic::Ordering;
 
-    /// All keys of a bucket at a stroke; processors of this kind don't read the value before.
+    /// Keys looked for without a look at the count.
+    const STEP: usize = 8;
+
+    /// All keys of a bucket at a stroke; processors of this kind don't read the value before. There are 2^n buckets.
     #[target_feature(enable = "avx512f,avx512vl")]
     pub(super) fn find(
         buckets: &[Bucket],
-        homes: &[u32],
+        homes: &[u32; BURST_PKTS],
         keys: &[u64; BURST_PKTS],
+        count: usize,
         into: &mut [u64; BURST_PKTS],
-    ) -> Slots {
-        let mut slots = 0;
-        for (slot, ((home, key), into)) in homes.iter().zip(keys).zip(into).enumerate() {
-            let Some(bucket) = buckets.get(*home as usize) else { continue };
+    ) {
+        let mask = buckets.len() - 1;
+        let one = |home: &u32, key: &u64, into: &mut u64| {
+            // SAFETY: there are 2^n of them, and the index has no bit above.
+            let bucket = unsafe { buckets.get_unchecked(*home as usize & mask) };
             // SAFETY: four words at the begin of the bucket, each aligned and so read whole.
             let names = unsafe { _mm256_loadu_si256(bucket.as_ptr().cast()) };
             let found = _mm256_cmpeq_epi64_mask(names, _mm256_set1_epi64x(key.cast_signed()));
-            // Where none is, the last one: a word that is there in any case, and no slot says so.
+            // Where none is, the last one: a word that is there in any case.
             let way = (u32::from(found) | 1 << (WAYS - 1)).trailing_zeros() as usize;
-            let value = bucket[WAYS + way % WAYS].load(Ordering::Acquire) & VALUE_MASK;
-            *into = value | (way as u64) << WAY_SHIFT;
-            slots |= u32::from(found != 0) << slot;
+            // SAFETY: the last bit set is one of the four lowest.
+            let value = unsafe { bucket.get_unchecked(WAYS + way) }.load(Ordering::Acquire);
+            let hit = value & VALUE_MASK | (way as u64) << WAY_SHIFT;
+            *into = if found == 0 { 0 } else { hit };
+        };
+        let places = homes.as_chunks::<STEP>().0.iter().zip(keys.as_chunks::<STEP>().0);
+        let steps = places.zip(into.as_chunks_mut::<STEP>().0);
+        for ((homes, keys), into) in steps.take(count.div_ceil(STEP)) {
+            for ((home, key), into) in homes.iter().zip(keys).zip(into) {
+                one(home, key, into);
+            }
         }
-        slots
+    }
+
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn zeros(words: &[u64; BURST_PKTS]) -> Slots {
+        words.as_chunks().0.iter().enumerate().fold(0, |slots, (group, words)| {
+            let words = load_u64(words);
+            slots | Slots::from(_mm512_testn_epi64_mask(words, words)) << (group * LANES)
+        })
     }
 }
 
@@ -86,18 +123,21 @@ mod tests {
     proptest! {
         #[test]
         fn many_at_once_are_what_one_after_another_are(
-            words in prop::collection::vec(prop::array::uniform8(1u64..9), 0..8),
-            homes in prop::collection::vec(0u32..9, 0..BURST_PKTS),
+            words in prop::collection::vec(prop::array::uniform8(1u64..9), 0..9),
+            homes in prop::collection::vec(0u32..8, BURST_PKTS),
             keys in prop::collection::vec(1u64..12, BURST_PKTS),
+            count in 0..=BURST_PKTS,
         ) {
             let buckets: Vec<_> = words.iter().map(|words| words.map(AtomicU64::new)).collect();
             let keys: [u64; BURST_PKTS] = keys.try_into().unwrap();
-            let (mut one, mut all) = ([0; BURST_PKTS], [0; BURST_PKTS]);
-            let found = find_each(&buckets, &homes, &keys, &mut one);
-            prop_assert_eq!(find(&buckets, &homes, &keys, &mut all), found);
-            for slot in (0..BURST_PKTS).filter(|slot| found >> slot & 1 != 0) {
-                prop_assert_eq!(all[slot], one[slot]);
-            }
+            let limit = u32::try_from(buckets.len()).unwrap().max(1);
+            let homes: Vec<_> = homes.iter().map(|home| home % limit).collect();
+            let homes: [u32; BURST_PKTS] = homes.try_into().unwrap();
+            let (mut one, mut all) = ([7; BURST_PKTS], [7; BURST_PKTS]);
+            find_each(&buckets, &homes, &keys, count, &mut one);
+            find(&buckets, &homes, &keys, count, &mut all);
+            prop_assert_eq!(&all[..count], &one[..count]);
+            prop_assert_eq!(zeros(&one), zeros_each(&one));
         }
     }
 }

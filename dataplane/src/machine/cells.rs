@@ -56,22 +56,57 @@ fn read_each(levels: Levels<'_>, keys: &[u32; KEYS], into: &mut [u32; KEYS]) {
     }
 }
 
+/// A cell, or 0 where there is none.
+#[inline]
+fn at(cells: &[AtomicU32], index: usize) -> u32 {
+    cells.get(index).map_or(0, |cell| cell.load(Ordering::Acquire))
+}
+
+/// The same for one key.
+#[inline]
+fn read_one(levels: Levels<'_>, key: u32) -> u32 {
+    let Levels { first, second, low_bits, default } = levels;
+    let mut cell = at(first, (key >> low_bits) as usize);
+    if cell & GROUP != 0 {
+        let low = (key & ((1 << low_bits) - 1)) as usize;
+        cell = at(second, ((cell & NUMBER) as usize) << low_bits | low);
+    }
+    if cell & NUMBER == 0 { default } else { cell & NUMBER }
+}
+
 #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
 mod wide {
-    use super::super::avx512::{gather_u32, load_u32, store_u32};
+    use super::super::avx512::{are_alike, gather_u32, load_u32, store_u32};
     use super::{GROUP, KEYS, Levels, NUMBER};
     use std::arch::x86_64::*;
 
     /// Processors of this kind don't reorder loads, so a group is read after the cell that names it.
-    #[target_feature(enable = "avx512f")]
+    #[target_feature(enable = "avx512f,avx512vl")]
     pub(super) fn read(levels: Levels<'_>, keys: &[u32; KEYS], into: &mut [u32; KEYS]) {
+        if are_alike(keys) {
+            // One sender's packets, or one receiver's.
+            return into.fill(super::read_one(levels, keys[0]));
+        }
         let dwords = |value: u32| _mm512_set1_epi32(value.cast_signed());
         let low_bits = _mm_cvtsi32_si128(levels.low_bits.cast_signed());
         let low = dwords((1 << levels.low_bits) - 1);
         let ([keys_a, keys_b], _) = keys.as_chunks::<16>() else { return };
         let (keys_a, keys_b) = (load_u32(keys_a), load_u32(keys_b));
-        let mut a = gather_u32(levels.first, _mm512_srl_epi32(keys_a, low_bits));
-        let mut b = gather_u32(levels.first, _mm512_srl_epi32(keys_b, low_bits));
+        let (index_a, index_b) =
+            (_mm512_srl_epi32(keys_a, low_bits), _mm512_srl_epi32(keys_b, low_bits));
+        let index = _mm512_broadcastd_epi32(_mm512_castsi512_si128(index_a));
+        let differ =
+            _mm512_cmpneq_epi32_mask(index_a, index) | _mm512_cmpneq_epi32_mask(index_b, index);
+        let (mut a, mut b);
+        if differ == 0 {
+            // Neighbors of one /24, as the guests of a host mostly are.
+            let cell = super::at(levels.first, (keys[0] >> levels.low_bits) as usize);
+            a = dwords(cell);
+            b = a;
+        } else {
+            a = gather_u32(levels.first, index_a);
+            b = gather_u32(levels.first, index_b);
+        }
         let second = |cells: __m512i, keys: __m512i| {
             let group = _mm512_sll_epi32(_mm512_and_si512(cells, dwords(NUMBER)), low_bits);
             _mm512_or_si512(group, _mm512_and_si512(keys, low))
@@ -116,11 +151,17 @@ mod tests {
             first in prop::collection::vec(prop_oneof![0u32..1 << 30, (0u32..5).prop_map(|g| GROUP | g)], 16),
             second in prop::collection::vec(0u32..1 << 30, 64),
             keys in prop::collection::vec(prop_oneof![9 => 0u32..256, 1 => any::<u32>()], KEYS),
+            alike in 0..4,
         ) {
             let cells = |words: Vec<u32>| words.into_iter().map(AtomicU32::new).collect::<Vec<_>>();
             let (first, second) = (cells(first), cells(second));
             let levels = Levels { first: &first, second: &second, low_bits: 4, default: 7 };
-            let keys: [u32; KEYS] = keys.try_into().unwrap();
+            let mut keys: [u32; KEYS] = keys.try_into().unwrap();
+            keys = match alike {
+                0 => [keys[0]; KEYS],
+                1 => keys.map(|key| keys[0] & !15 | key & 15),
+                _ => keys,
+            };
             let (mut one, mut all) = ([1; KEYS], [2; KEYS]);
             read_each(levels, &keys, &mut one);
             read(levels, &keys, &mut all);

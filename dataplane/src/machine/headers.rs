@@ -1,23 +1,28 @@
 //! IPv4 headers of a burst, checked all together.
 
-use crate::frame::{BURST_PKTS, Heads, Slots};
+use crate::frame::{
+    BURST_PKTS, Heads, Slots, WORD_DESTINATION, WORD_FRAGMENT, WORD_LENGTH, WORD_SOURCE, WORD_TTL,
+};
 use crate::wire::ethernet::HEADER_BYTES;
 use crate::wire::ipv4::{self, PROTOCOL_UDP};
 
 /// What is read from the headers, a column each. Valid for the slots that [`check`] answers.
+#[repr(C, align(64))]
 pub(crate) struct Headers {
     /// Destination, then source addresses, host order.
     pub(crate) destinations: [u32; BURST_PKTS],
     /// Likewise.
     pub(crate) sources: [u32; BURST_PKTS],
-    /// Bytes of the packet, Ethernet padding left out.
+    /// Bytes of the frame, Ethernet padding left out.
     pub(crate) bytes: [u32; BURST_PKTS],
+    /// Third words, TTL counted down.
+    pub(crate) counted: [u32; BURST_PKTS],
 }
 
 impl Default for Headers {
     fn default() -> Self {
-        let zero = [0; BURST_PKTS];
-        Self { destinations: zero, sources: zero, bytes: zero }
+        let column = [0; BURST_PKTS];
+        Self { destinations: column, sources: column, bytes: column, counted: column }
     }
 }
 
@@ -29,7 +34,7 @@ pub(crate) struct Found {
     pub(crate) plain: Slots,
     /// Of those, with Ethernet padding behind the packet.
     pub(crate) padded: Slots,
-    /// Bytes of the longest of those packets.
+    /// Bytes of the longest of those frames, padding left out.
     pub(crate) longest: u32,
 }
 
@@ -61,28 +66,27 @@ pub(crate) fn check(heads: &Heads, slots: Slots, into: &mut Headers) -> Found {
 fn check_each(heads: &Heads, slots: Slots, into: &mut Headers) -> Found {
     let mut found = Found::default();
     for slot in (0..BURST_PKTS).filter(|slot| slots >> slot & 1 != 0) {
-        let (start, middle, ends) = (heads.start[slot], heads.middle[slot], heads.ends[slot]);
-        // Version 4 and five words; neither fragment offset nor more fragments.
-        let is_whole = start & 0xff3f_0000_0000_00ff == 0x45;
-        let [_, _, high, low, ..] = start.to_le_bytes();
-        let bytes = u32::from(u16::from_be_bytes([high, low]));
+        let words = heads.words.each_ref().map(|column| column[slot]);
+        let bytes = words[WORD_LENGTH].swap_bytes() & 0xffff;
         let frame_bytes = bytes + ETHERNET_BYTES;
-        let [ttl, ..] = middle.to_le_bytes();
-        let [a, _, _, _, e, ..] = ends.to_le_bytes();
-        let is_plain = is_whole
+        let [source, destination] = [words[WORD_SOURCE], words[WORD_DESTINATION]];
+        // Version 4 and five words; neither fragment offset nor more fragments.
+        let is_plain = words[WORD_LENGTH] & 0xff == 0x45
+            && words[WORD_FRAGMENT] & 0xff3f_0000 == 0
             && bytes >= IPV4_BYTES
             && frame_bytes <= heads.bytes[slot]
-            && ttl > 1
-            && !is_special(a)
-            && !is_special(e)
-            && is_sum_right(start, middle, ends);
+            && words[WORD_TTL] & 0xff > 1
+            && !is_special((source & 0xff) as u8)
+            && !is_special((destination & 0xff) as u8)
+            && is_sum_right(words);
         if is_plain {
             found.plain |= 1 << slot;
-            found.padded |= u32::from(frame_bytes < heads.bytes[slot]) << slot;
-            into.sources[slot] = u32::from_be((ends & 0xffff_ffff) as u32);
-            into.destinations[slot] = u32::from_be((ends >> 32) as u32);
-            into.bytes[slot] = bytes;
-            found.longest = found.longest.max(bytes);
+            found.padded |= Slots::from(frame_bytes < heads.bytes[slot]) << slot;
+            into.sources[slot] = u32::from_be(source);
+            into.destinations[slot] = u32::from_be(destination);
+            into.bytes[slot] = frame_bytes;
+            into.counted[slot] = ipv4::counted_down(words[WORD_TTL]);
+            found.longest = found.longest.max(frame_bytes);
         }
     }
     found
@@ -106,10 +110,10 @@ const UDP_BYTES_MIN: u32 = ETHERNET_BYTES + IPV4_BYTES + 8 + 1;
 
 fn to_clients_each(heads: &Heads) -> Slots {
     (0..BURST_PKTS).fold(0, |slots, slot| {
-        let is_udp = heads.middle[slot] >> 8 & 0xff == PROTOCOL_UDP.into();
+        let is_udp = heads.words[WORD_TTL][slot] >> 8 & 0xff == PROTOCOL_UDP.into();
         let is_to_client = heads.ports[slot] & 0xffff_0000 == CLIENT_PORT;
         let is_short = heads.bytes[slot] < UDP_BYTES_MIN;
-        slots | u32::from(is_udp && (is_to_client || is_short)) << slot
+        slots | Slots::from(is_udp && (is_to_client || is_short)) << slot
     })
 }
 
@@ -128,168 +132,154 @@ pub(crate) fn to_mac(starts: &[u64; BURST_PKTS], mac: u64) -> Slots {
 pub(crate) const MAC_MASK: u64 = (1 << 48) - 1;
 
 fn to_mac_each(starts: &[u64; BURST_PKTS], mac: u64) -> Slots {
-    let bit = |(slot, start): (usize, &u64)| u32::from(start & MAC_MASK == mac) << slot;
+    let bit = |(slot, start): (usize, &u64)| Slots::from(start & MAC_MASK == mac) << slot;
     starts.iter().enumerate().map(bit).fold(0, |all, one| all | one)
-}
-
-/// The third words of headers when a router has counted their TTL, which is not 0, down.
-#[inline]
-pub(crate) fn count_down(middle: &[u32; BURST_PKTS], into: &mut [u32; BURST_PKTS]) {
-    #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
-    if super::has_avx512() {
-        // SAFETY: what it is compiled for has just been found.
-        return unsafe { wide::count_down(middle, into) };
-    }
-    count_down_each(middle, into);
-}
-
-fn count_down_each(middle: &[u32; BURST_PKTS], into: &mut [u32; BURST_PKTS]) {
-    into.iter_mut().zip(middle).for_each(|(into, word)| *into = ipv4::counted_down(*word));
 }
 
 /// Whether a header's words add up to a multiple of 0xffff (RFC 1071: in any byte order). They are
 /// not all 0.
 #[inline]
-fn is_sum_right(start: u64, middle: u32, ends: u64) -> bool {
-    let halves = |word: u64| (word & 0xffff_ffff) + (word >> 32);
-    let sum = halves(start) + u64::from(middle) + halves(ends);
-    // Divisible by an odd number: the product with its inverse modulo 2^64 is the quotient (Granlund,
-    // Montgomery, "Division by invariant integers using multiplication", PLDI 1994, section 9).
-    sum.wrapping_mul(INVERSE) <= u64::MAX / 0xffff
+fn is_sum_right(words: [u32; 5]) -> bool {
+    let sum: u32 = words.iter().map(|word| (word & 0xffff) + (word >> 16)).sum();
+    // Ten halves: what is carried once is carried for good.
+    (sum & 0xffff) + (sum >> 16) == 0xffff
 }
-
-/// Of 0xffff modulo 2^64.
-const INVERSE: u64 = {
-    let mut inverse = 1u64;
-    let mut round = 0;
-    // Newton: each round doubles the bits that are right.
-    while round < 6 {
-        inverse = inverse.wrapping_mul(2u64.wrapping_sub(inverse.wrapping_mul(0xffff)));
-        round += 1;
-    }
-    inverse
-};
 
 #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
 mod wide {
-    use super::super::avx512::{LANES, load_half, load_u32, load_u64, store_u32};
-    use super::{
-        CLIENT_PORT, ETHERNET_BYTES, Found, Headers, INVERSE, IPV4_BYTES, MAC_MASK, UDP_BYTES_MIN,
-    };
-    use crate::frame::{BURST_PKTS, Heads, Slots};
+    use super::super::avx512::{LANES, load_u32, load_u64, store_u32};
+    use super::{CLIENT_PORT, ETHERNET_BYTES, Found, Headers, IPV4_BYTES, MAC_MASK, UDP_BYTES_MIN};
+    use crate::frame::{BURST_PKTS, Heads, Slots, WORD_TTL};
     use crate::wire::ipv4::PROTOCOL_UDP;
     use std::arch::x86_64::*;
 
-    /// Eight slots at a time.
+    /// Slots of a vector.
+    const GROUP: usize = 2 * LANES;
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn dwords(value: u32) -> __m512i {
+        _mm512_set1_epi32(value.cast_signed())
+    }
+
+    /// Sixteen slots at a time.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     pub(super) fn check(heads: &Heads, slots: Slots, into: &mut Headers) -> Found {
         let mut found = Found::default();
         let mut longest = _mm512_setzero_si512();
-        let words = |value: u64| _mm512_set1_epi64(value.cast_signed());
-        let low_half = words(0xffff_ffff);
         // Byte 3, then byte 2 of each word, and nothing else: the length, host order.
-        let each = |odd: u64, even: u64| {
-            _mm512_broadcast_i32x4(_mm_set_epi64x(odd.cast_signed(), even.cast_signed()))
-        };
-        let length = each(0x8080_8080_8080_0a0b, 0x8080_8080_8080_0203);
-        // Each address the other way round.
-        let swap = each(0x0c0d_0e0f_0809_0a0b, 0x0405_0607_0001_0203);
-        let starts = heads.start.as_chunks::<LANES>().0;
-        let middles = heads.middle.as_chunks::<LANES>().0;
-        let ends = heads.ends.as_chunks::<LANES>().0;
-        let lens = heads.bytes.as_chunks::<LANES>().0;
-        let even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
-        let odd = _mm512_set_epi32(31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
-        let mut addresses = [_mm512_setzero_si512(); 2];
-        let mut sizes = addresses;
-        let sources = into.sources.as_chunks_mut().0;
-        let destinations = into.destinations.as_chunks_mut().0;
-        let packets = into.bytes.as_chunks_mut().0;
-        for group in 0..starts.len() {
-            let shift = group * LANES;
-            let start = load_u64(&starts[group]);
-            let middle = _mm512_cvtepu32_epi64(load_half(&middles[group]));
-            let end = load_u64(&ends[group]);
-            let len = _mm512_cvtepu32_epi64(load_half(&lens[group]));
-            let sum = _mm512_add_epi64(
-                _mm512_add_epi64(
-                    _mm512_add_epi64(
-                        _mm512_and_si512(start, low_half),
-                        _mm512_srli_epi64::<32>(start),
-                    ),
-                    _mm512_add_epi64(_mm512_and_si512(end, low_half), _mm512_srli_epi64::<32>(end)),
-                ),
-                middle,
-            );
-            let quotient = _mm512_mullo_epi64(sum, words(INVERSE));
-            let is_sum_right = _mm512_cmple_epu64_mask(quotient, words(u64::MAX / 0xffff));
-            let is_whole = _mm512_cmpeq_epi64_mask(
-                _mm512_and_si512(start, words(0xff3f_0000_0000_00ff)),
-                words(0x45),
-            );
-            let bytes = _mm512_shuffle_epi8(start, length);
-            let frame_bytes = _mm512_add_epi64(bytes, words(ETHERNET_BYTES.into()));
-            let is_long = _mm512_cmpge_epu64_mask(bytes, words(IPV4_BYTES.into()));
-            let fits = _mm512_cmple_epu64_mask(frame_bytes, len);
-            let is_padded = _mm512_cmplt_epu64_mask(frame_bytes, len);
-            let lives = _mm512_cmpgt_epu64_mask(_mm512_and_si512(middle, words(0xff)), words(1));
-            // 0 and 224 to 255 are the same range, one lower; then the two that are alone. Of the
-            // addresses' bytes only the first of each counts.
-            let high = _mm512_cmpge_epu8_mask(
-                _mm512_sub_epi8(end, _mm512_set1_epi8(1)),
-                _mm512_set1_epi8(223u8.cast_signed()),
-            );
-            let lone = _mm512_cmpeq_epi8_mask(end, _mm512_set1_epi8(127))
-                | _mm512_cmpeq_epi8_mask(end, _mm512_set1_epi8(169u8.cast_signed()));
-            let special = (high | lone) & 0x1111_1111_1111_1111;
-            let mut plain = is_sum_right & is_whole & is_long & fits & lives;
-            if special != 0 {
-                plain &= !of_words(special);
+        let length = _mm512_broadcast_i32x4(_mm_set_epi8(
+            -1, -1, 14, 15, -1, -1, 10, 11, -1, -1, 6, 7, -1, -1, 2, 3,
+        ));
+        // Each word the other way round.
+        let swap = _mm512_broadcast_i32x4(_mm_set_epi8(
+            12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3,
+        ));
+        for group in 0..BURST_PKTS / GROUP {
+            let mut words = [_mm512_setzero_si512(); 5];
+            for (word, column) in words.iter_mut().zip(&heads.words) {
+                *word = load_u32(&column.as_chunks().0[group]);
             }
-            longest = _mm512_mask_max_epu64(
-                longest,
-                plain & (slots >> shift & 0xff) as u8,
-                longest,
-                bytes,
-            );
-            found.plain |= u32::from(plain) << shift;
-            found.padded |= u32::from(is_padded & plain) << shift;
-            addresses[group % 2] = _mm512_shuffle_epi8(end, swap);
-            sizes[group % 2] = bytes;
-            if group % 2 == 1 {
-                // Whole vectors: a load of what two stores have written waits until both have reached the
-                // cache.
-                let pair = group / 2;
-                store_u32(
-                    &mut sources[pair],
-                    _mm512_permutex2var_epi32(addresses[0], even, addresses[1]),
-                );
-                store_u32(
-                    &mut destinations[pair],
-                    _mm512_permutex2var_epi32(addresses[0], odd, addresses[1]),
-                );
-                store_u32(&mut packets[pair], _mm512_permutex2var_epi32(sizes[0], even, sizes[1]));
-            }
+            let [first, fragment, ttl, source, destination] = words;
+            let bytes = _mm512_shuffle_epi8(first, length);
+            let frame_bytes = _mm512_add_epi32(bytes, dwords(ETHERNET_BYTES));
+            let frame = load_u32(&heads.bytes.as_chunks().0[group]);
+            let is_v4 =
+                _mm512_cmpeq_epi32_mask(_mm512_and_si512(first, dwords(0xff)), dwords(0x45));
+            let is_whole = _mm512_testn_epi32_mask(fragment, dwords(0xff3f_0000));
+            let is_long = _mm512_cmpge_epu32_mask(bytes, dwords(IPV4_BYTES));
+            let fits = _mm512_cmple_epu32_mask(frame_bytes, frame);
+            let is_padded = _mm512_cmplt_epu32_mask(frame_bytes, frame);
+            let lives = _mm512_cmpgt_epu32_mask(_mm512_and_si512(ttl, dwords(0xff)), dwords(1));
+            let plain = is_v4
+                & is_whole
+                & is_long
+                & fits
+                & lives
+                & are_sums_right(words)
+                & !are_special(source, destination);
+            let plain_here = plain & (slots >> (group * GROUP) & 0xffff) as u16;
+            longest = _mm512_mask_max_epu32(longest, plain_here, longest, frame_bytes);
+            found.plain |= Slots::from(plain_here) << (group * GROUP);
+            found.padded |= Slots::from(plain_here & is_padded) << (group * GROUP);
+            let store = |column: &mut [u32; BURST_PKTS], vector| {
+                store_u32(&mut column.as_chunks_mut().0[group], vector);
+            };
+            store(&mut into.sources, _mm512_shuffle_epi8(source, swap));
+            store(&mut into.destinations, _mm512_shuffle_epi8(destination, swap));
+            store(&mut into.bytes, frame_bytes);
+            store(&mut into.counted, counted_down(ttl));
         }
-        found.longest = u32::try_from(_mm512_reduce_max_epu64(longest)).unwrap_or(u32::MAX);
-        found.plain &= slots;
-        found.padded &= slots;
+        found.longest = _mm512_reduce_max_epu32(longest);
         found
+    }
+
+    /// As [`super::is_sum_right`].
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn are_sums_right(words: [__m512i; 5]) -> __mmask16 {
+        // Halves are multiplied as signed numbers: each is lowered by 0x8000 and so their sum by ten times that.
+        let mut sum = dwords(10 * 0x8000);
+        for word in words {
+            let lowered = _mm512_xor_si512(word, dwords(0x8000_8000));
+            sum = _mm512_add_epi32(sum, _mm512_madd_epi16(lowered, dwords(0x0001_0001)));
+        }
+        let folded =
+            _mm512_add_epi32(_mm512_and_si512(sum, dwords(0xffff)), _mm512_srli_epi32::<16>(sum));
+        _mm512_cmpeq_epi32_mask(folded, dwords(0xffff))
+    }
+
+    /// As [`super::is_special`], of the first byte of either address.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn are_special(source: __m512i, destination: __m512i) -> __mmask16 {
+        // The first bytes of both side by side: (source & 0xff) | (destination << 8) & 0xff00.
+        let high = _mm512_slli_epi32::<8>(destination);
+        let both = _mm512_ternarylogic_epi32::<0xca>(dwords(0xff), source, high);
+        // 0 and 224 to 255 are the same range, one lower; then the two that are alone.
+        let ends = _mm512_sub_epi8(both, _mm512_set1_epi8(1));
+        let bytes = |value: u8| _mm512_set1_epi8(value.cast_signed());
+        let special = _mm512_cmpge_epu8_mask(ends, bytes(223))
+            | _mm512_cmpeq_epi8_mask(both, bytes(127))
+            | _mm512_cmpeq_epi8_mask(both, bytes(169));
+        let special = special & 0x3333_3333_3333_3333;
+        if special == 0 { 0 } else { of_dwords(special) }
+    }
+
+    /// A bit for each four of which one is set.
+    #[cold]
+    fn of_dwords(mut bytes: u64) -> __mmask16 {
+        let mut dwords = 0;
+        while bytes != 0 {
+            dwords |= 1 << (bytes.trailing_zeros() / 4);
+            bytes &= bytes - 1;
+        }
+        dwords
+    }
+
+    /// As [`crate::wire::ipv4::counted_down`] does.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn counted_down(old: __m512i) -> __m512i {
+        let sum = _mm512_add_epi32(_mm512_srli_epi32::<16>(old), dwords(1));
+        let carries = _mm512_cmpge_epu32_mask(sum, dwords(0xffff));
+        let sum = _mm512_mask_sub_epi32(sum, carries, sum, dwords(0xffff));
+        let rest = _mm512_and_si512(_mm512_sub_epi32(old, dwords(1)), dwords(0xffff));
+        _mm512_or_si512(rest, _mm512_slli_epi32::<16>(sum))
     }
 
     #[target_feature(enable = "avx512f")]
     pub(super) fn to_clients(heads: &Heads) -> Slots {
-        let dwords = |value: u32| _mm512_set1_epi32(value.cast_signed());
-        let columns =
-            [&heads.middle, &heads.ports, &heads.bytes].map(|column| column.as_chunks().0);
-        (0..BURST_PKTS / (2 * LANES)).fold(0, |slots, group| {
-            let [middle, ports, bytes] = columns.map(|column| load_u32(&column[group]));
-            let protocol = _mm512_and_si512(middle, dwords(0xff00));
+        (0..BURST_PKTS / GROUP).fold(0, |slots, group| {
+            let ttl = load_u32(&heads.words[WORD_TTL].as_chunks().0[group]);
+            let ports = load_u32(&heads.ports.as_chunks().0[group]);
+            let bytes = load_u32(&heads.bytes.as_chunks().0[group]);
+            let protocol = _mm512_and_si512(ttl, dwords(0xff00));
             let is_udp = _mm512_cmpeq_epi32_mask(protocol, dwords((PROTOCOL_UDP as u32) << 8));
             let to = _mm512_and_si512(ports, dwords(0xffff_0000));
             let is_to_client = _mm512_cmpeq_epi32_mask(to, dwords(CLIENT_PORT));
             let is_short = _mm512_cmplt_epu32_mask(bytes, dwords(UDP_BYTES_MIN));
-            slots | u32::from(is_udp & (is_to_client | is_short)) << (group * 2 * LANES)
+            slots | Slots::from(is_udp & (is_to_client | is_short)) << (group * GROUP)
         })
     }
 
@@ -298,33 +288,8 @@ mod wide {
         let words = |value: u64| _mm512_set1_epi64(value.cast_signed());
         starts.as_chunks().0.iter().enumerate().fold(0, |slots, (group, start)| {
             let to = _mm512_and_si512(load_u64(start), words(MAC_MASK));
-            slots | u32::from(_mm512_cmpeq_epi64_mask(to, words(mac))) << (group * LANES)
+            slots | Slots::from(_mm512_cmpeq_epi64_mask(to, words(mac))) << (group * LANES)
         })
-    }
-
-    /// As [`ipv4::counted_down`] does.
-    #[target_feature(enable = "avx512f")]
-    pub(super) fn count_down(middle: &[u32; BURST_PKTS], into: &mut [u32; BURST_PKTS]) {
-        let dwords = |value: u32| _mm512_set1_epi32(value.cast_signed());
-        for (middle, into) in middle.as_chunks().0.iter().zip(into.as_chunks_mut().0) {
-            let old = load_u32(middle);
-            let sum = _mm512_add_epi32(_mm512_srli_epi32::<16>(old), dwords(1));
-            let carries = _mm512_cmpge_epu32_mask(sum, dwords(0xffff));
-            let sum = _mm512_mask_sub_epi32(sum, carries, sum, dwords(0xffff));
-            let rest = _mm512_and_si512(_mm512_sub_epi32(old, dwords(1)), dwords(0xffff));
-            store_u32(into, _mm512_or_si512(rest, _mm512_slli_epi32::<16>(sum)));
-        }
-    }
-
-    /// A bit for each word of eight of which a byte is marked.
-    #[cold]
-    fn of_words(mut bytes: u64) -> u8 {
-        let mut words = 0;
-        while bytes != 0 {
-            words |= 1 << (bytes.trailing_zeros() / 8);
-            bytes &= bytes - 1;
-        }
-        words
     }
 }
 
@@ -363,9 +328,9 @@ mod tests {
     fn columns(packets: &[(Vec<u8>, u32)]) -> Heads {
         let mut heads = Heads::default();
         for (slot, (head, bytes)) in packets.iter().enumerate() {
-            heads.start[slot] = u64::from_le_bytes(head[..8].try_into().unwrap());
-            heads.middle[slot] = u32::from_le_bytes(head[8..12].try_into().unwrap());
-            heads.ends[slot] = u64::from_le_bytes(head[12..20].try_into().unwrap());
+            for (column, word) in heads.words.iter_mut().zip(head.as_chunks().0) {
+                column[slot] = u32::from_le_bytes(*word);
+            }
             heads.bytes[slot] = *bytes;
         }
         heads
@@ -375,14 +340,15 @@ mod tests {
         #[test]
         fn many_at_once_find_what_one_after_another_does(
             packets in prop::collection::vec(packet(), BURST_PKTS),
-            slots in any::<u32>(),
+            slots in any::<Slots>(),
         ) {
             let heads = columns(&packets);
             let mut heads = heads;
-            heads.ports = heads.middle.map(|word| word << 30 >> 6 | word & 1);
+            heads.ports = heads.words[WORD_TTL].map(|word| word << 30 >> 6 | word & 1);
             prop_assert_eq!(to_clients(&heads), to_clients_each(&heads));
-            let mac = heads.start[5] & MAC_MASK;
-            prop_assert_eq!(to_mac(&heads.start, mac), to_mac_each(&heads.start, mac));
+            heads.to = heads.words[WORD_SOURCE].map(|word| u64::from(word & 1) << 40 | u64::from(word & 2) << 60);
+            let mac = heads.to[5] & MAC_MASK;
+            prop_assert_eq!(to_mac(&heads.to, mac), to_mac_each(&heads.to, mac));
             let (mut one, mut all) = (Headers::default(), Headers::default());
             let found = check_each(&heads, slots, &mut one);
             prop_assert_eq!(check(&heads, slots, &mut all), found);
@@ -390,6 +356,7 @@ mod tests {
                 prop_assert_eq!(all.sources[slot], one.sources[slot]);
                 prop_assert_eq!(all.destinations[slot], one.destinations[slot]);
                 prop_assert_eq!(all.bytes[slot], one.bytes[slot]);
+                prop_assert_eq!(all.counted[slot], one.counted[slot]);
             }
         }
 
@@ -398,10 +365,6 @@ mod tests {
             let heads = columns(&packets);
             let mut headers = Headers::default();
             let found = check(&heads, Slots::MAX, &mut headers);
-            let (mut down, mut each) = ([0; BURST_PKTS], [0; BURST_PKTS]);
-            count_down(&heads.middle, &mut down);
-            count_down_each(&heads.middle, &mut each);
-            prop_assert_eq!(down, each);
             for (slot, (head, bytes)) in packets.iter().enumerate() {
                 let present = (*bytes as usize).saturating_sub(HEADER_BYTES);
                 let parsed = ipv4::Ipv4::parse(head, present, crate::frame::ChecksumState::Unknown);
@@ -409,10 +372,10 @@ mod tests {
                     let parsed = parsed.unwrap();
                     prop_assert_eq!(parsed.source, headers.sources[slot]);
                     prop_assert_eq!(parsed.destination, headers.destinations[slot]);
-                    prop_assert_eq!(u32::from(parsed.total_bytes), headers.bytes[slot]);
+                    prop_assert_eq!(u32::from(parsed.total_bytes) + ETHERNET_BYTES, headers.bytes[slot]);
                     let mut counted = head.clone();
                     ipv4::decrement_ttl(&mut counted);
-                    prop_assert_eq!(&counted[8..12], down[slot].to_le_bytes());
+                    prop_assert_eq!(&counted[8..12], headers.counted[slot].to_le_bytes());
                 } else if let Ok(parsed) = parsed {
                     let is_odd = parsed.has_options() || parsed.is_fragment() || parsed.ttl < 2
                         || is_special(head[12]) || is_special(head[16]);

@@ -1,36 +1,39 @@
 //! Rows of the adjacency table for a burst, read all together.
 
+use crate::frame::BURST_PKTS;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A row as it lies in the table: half a cache line.
 pub(crate) type Row = [u64; 4];
 
-/// Reads as many rows as there are numbers; one that is not there reads as 0. Answers the bits in which any
-/// differs from the first.
+/// Reads the rows of the first `count` numbers; one that is not there reads as row 0, which holds nothing.
+/// Answers the bits in which any differs from the first. Rows behind are undefined.
 #[inline]
-pub(crate) fn read<'a>(
+pub(crate) fn read(
     table: &[[AtomicU64; 4]],
-    numbers: &[u32],
-    into: impl Iterator<Item = &'a mut Row>,
+    numbers: &[u32; BURST_PKTS],
+    count: usize,
+    into: &mut [Row; BURST_PKTS],
 ) -> Row {
     #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
-    if super::has_avx512() {
+    if super::has_avx512() && !table.is_empty() {
         // SAFETY: what it is compiled for has just been found.
-        return unsafe { wide::read(table, numbers, into) };
+        return unsafe { wide::read(table, numbers, count, into) };
     }
-    read_each(table, numbers, into)
+    read_each(table, numbers, count, into)
 }
 
 /// The same word by word.
-fn read_each<'a>(
+fn read_each(
     table: &[[AtomicU64; 4]],
-    numbers: &[u32],
-    into: impl Iterator<Item = &'a mut Row>,
+    numbers: &[u32; BURST_PKTS],
+    count: usize,
+    into: &mut [Row; BURST_PKTS],
 ) -> Row {
     let mut first = None;
     let mut differs = [0; 4];
-    for (number, into) in numbers.iter().zip(into) {
-        let row = table.get(*number as usize);
+    for (number, into) in numbers.iter().zip(into).take(count) {
+        let row = table.get(*number as usize).or(table.first());
         *into = row.map_or([0; 4], |row| row.each_ref().map(|it| it.load(Ordering::Relaxed)));
         let first = first.get_or_insert(*into);
         for ((differs, first), word) in differs.iter_mut().zip(first).zip(into) {
@@ -42,36 +45,58 @@ fn read_each<'a>(
 
 #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
 mod wide {
+    use super::super::avx512::{load_u32, store_u32};
     use super::Row;
+    use crate::frame::{BURST_PKTS, first_slots};
     use std::arch::x86_64::*;
+    use std::hint::black_box;
     use std::sync::atomic::AtomicU64;
 
-    static NO_ROW: Row = [0; 4];
+    /// Rows read without a look at the count.
+    const STEP: usize = 8;
 
-    /// A row at a stroke: each of its words is read whole, as they are aligned.
+    /// A row at a stroke: each of its words is read whole, as they are aligned. The table is not empty.
     #[target_feature(enable = "avx512f,avx512vl")]
-    pub(super) fn read<'a>(
+    pub(super) fn read(
         table: &[[AtomicU64; 4]],
-        numbers: &[u32],
-        into: impl Iterator<Item = &'a mut Row>,
+        numbers: &[u32; BURST_PKTS],
+        count: usize,
+        into: &mut [Row; BURST_PKTS],
     ) -> Row {
+        let limit = u32::try_from(table.len()).unwrap_or(u32::MAX).cast_signed();
+        // Behind the burst the first stands again, so that nothing differs there.
+        let first = _mm512_set1_epi32(numbers[0].cast_signed());
+        let slots = first_slots(count);
+        let mut inside = [0; BURST_PKTS];
+        for (group, (numbers, inside)) in
+            numbers.as_chunks().0.iter().zip(inside.as_chunks_mut().0).enumerate()
+        {
+            let here = (slots >> (group * 16) & 0xffff) as u16;
+            let numbers = _mm512_mask_mov_epi32(first, here, load_u32(numbers));
+            let is_inside = _mm512_cmplt_epu32_mask(numbers, _mm512_set1_epi32(limit));
+            store_u32(inside, _mm512_maskz_mov_epi32(is_inside, numbers));
+        }
+        // In memory, where each is one load away.
+        let inside = black_box(&inside);
+        // SAFETY: each number is less than the table is long, or 0.
+        let row = |number: u32| unsafe { table.get_unchecked(number as usize) }.as_ptr().cast();
+        // SAFETY: four words of the table; any alignment will do.
+        let first = unsafe { _mm256_loadu_si256(row(inside[0])) };
         let mut differs = _mm256_setzero_si256();
-        let mut first = None;
-        for (number, into) in numbers.iter().zip(into) {
-            let row =
-                table.get(*number as usize).map_or(NO_ROW.as_ptr(), |row| row.as_ptr().cast());
-            // SAFETY: four words of the table, or of the row of zeros, and four of the array; any
-            // alignment will do.
-            unsafe {
-                let row = _mm256_loadu_si256(row.cast());
-                _mm256_storeu_si256(into.as_mut_ptr().cast(), row);
-                let first = *first.get_or_insert(row);
-                // differs | (first ^ row)
-                differs = _mm256_ternarylogic_epi64::<0xf6>(differs, first, row);
+        let steps = inside.as_chunks::<STEP>().0.iter().zip(into.as_chunks_mut::<STEP>().0);
+        for (numbers, into) in steps.take(count.div_ceil(STEP)) {
+            for (number, into) in numbers.iter().zip(into) {
+                // SAFETY: as above, and four words of the array.
+                unsafe {
+                    let row = _mm256_loadu_si256(row(*number));
+                    _mm256_storeu_si256(into.as_mut_ptr().cast(), row);
+                    // differs | (first ^ row)
+                    differs = _mm256_ternarylogic_epi64::<0xf6>(differs, first, row);
+                }
             }
         }
         let mut words = [0; 4];
-        // SAFETY: as above.
+        // SAFETY: four words of the array.
         unsafe { _mm256_storeu_si256(words.as_mut_ptr().cast(), differs) };
         words
     }
@@ -80,22 +105,26 @@ mod wide {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::BURST_PKTS;
     use proptest::prelude::*;
 
     proptest! {
         #[test]
         fn many_at_once_are_what_one_after_another_are(
             words in prop::collection::vec(any::<Row>(), 0..64),
-            numbers in prop::collection::vec(prop_oneof![9 => 0u32..64, 1 => any::<u32>()], 0..BURST_PKTS),
+            numbers in prop::collection::vec(prop_oneof![9 => 0u32..64, 1 => any::<u32>()], BURST_PKTS),
+            count in 0..=BURST_PKTS,
+            is_one in any::<bool>(),
         ) {
             let rows: Vec<_> = words.iter().map(|row| row.map(AtomicU64::new)).collect();
+            let numbers: [u32; BURST_PKTS] = numbers.try_into().unwrap();
+            let numbers = if is_one { [numbers[0]; BURST_PKTS] } else { numbers };
             let (mut one, mut all) = ([[1; 4]; BURST_PKTS], [[1; 4]; BURST_PKTS]);
-            let differs = read_each(&rows, &numbers, one.iter_mut());
-            prop_assert_eq!(read(&rows, &numbers, all.iter_mut()), differs);
-            prop_assert_eq!(one, all);
-            for (number, row) in numbers.iter().zip(one) {
-                prop_assert_eq!(row, words.get(*number as usize).copied().unwrap_or_default());
+            let differs = read_each(&rows, &numbers, count, &mut one);
+            prop_assert_eq!(read(&rows, &numbers, count, &mut all), differs);
+            prop_assert_eq!(&one[..count], &all[..count]);
+            for (number, row) in numbers.iter().zip(one).take(count) {
+                let expected = words.get(*number as usize).or(words.first());
+                prop_assert_eq!(row, expected.copied().unwrap_or_default());
             }
         }
     }

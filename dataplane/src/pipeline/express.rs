@@ -10,7 +10,7 @@
 //! counted alike (`tests/express.rs` compares the two).
 
 use super::Path;
-use super::egress::Note;
+use super::egress::Notes;
 use super::view::View;
 use super::work::count_from_guest;
 use crate::counters::{Counters, PortCounter};
@@ -19,26 +19,26 @@ use crate::frame::{
 };
 use crate::ids::{AdapterId, AdjacencyId, PortId};
 use crate::io::Io;
+use crate::machine::columns;
 use crate::machine::headers::{self, ETHERNET_BYTES, Headers};
 use crate::pipeline::Tables;
 use crate::record::{Attachment, PortRecord, RoutedAdapter};
-use crate::table::{AdjacencyKind, Way, Ways};
+use crate::table::{AdjacencyKind, FIB_KEYS, Ipv4Fib, Way, Ways};
 use crate::wire::dhcp;
 use crate::wire::ethernet::HEADER_BYTES;
 
 /// What the lane keeps of a burst, a column for each thing; valid for plain slots.
-#[derive(Default)]
 pub(super) struct Lane {
     heads: Heads,
     headers: Headers,
+    /// Bytes of the longest frame, plain or not.
+    longest: u32,
     /// What the FIB says of destinations.
     to: [u32; BURST_PKTS],
     /// And of sources.
     from: [u32; BURST_PKTS],
     /// The ways out.
     ways: Ways,
-    /// Third words of the headers, TTL counted down.
-    counted: [u32; BURST_PKTS],
     /// On a shared port: numbers of the adapters whose sources they are.
     senders: [u32; BURST_PKTS],
     /// On another one: its adapter.
@@ -49,6 +49,26 @@ pub(super) struct Lane {
     /// Frames that it has passed.
     #[cfg(test)]
     pub(super) passed: usize,
+}
+
+impl Default for Lane {
+    fn default() -> Self {
+        let column = [0; BURST_PKTS];
+        Self {
+            heads: Heads::default(),
+            headers: Headers::default(),
+            longest: 0,
+            to: column,
+            from: column,
+            ways: Ways::default(),
+            senders: column,
+            sender: None,
+            #[cfg(test)]
+            is_closed: false,
+            #[cfg(test)]
+            passed: 0,
+        }
+    }
 }
 
 /// What the lane has decided of a burst.
@@ -127,7 +147,7 @@ impl<'a> Task<'a> {
             }
             _ => return Self::None,
         };
-        Self::Route(sender, Pattern::routed(own, from, sender.is_guests()))
+        Self::Route(sender, Pattern::routed(own, from))
     }
 }
 
@@ -205,19 +225,18 @@ fn routed<F: Frame>(
         slots &= !server_replies(burst, headers::to_clients(&lane.heads) & slots);
     }
     let count = burst.len();
-    tables.fib.lookup_burst(&lane.headers.destinations, &mut lane.to);
-    tables.fib.lookup_burst(&lane.headers.sources, &mut lane.from);
+    look_up(&tables.fib, &lane.headers.destinations, count, &mut lane.to);
+    look_up(&tables.fib, &lane.headers.sources, count, &mut lane.from);
     slots &= admitted(record.id, sender, tables, lane, slots, count);
-    tables.adjacencies.ways(&lane.to[..count], &mut lane.ways);
+    tables.adjacencies.ways(&lane.to, count, &mut lane.ways);
     let exit = Exit { record, view, sender };
     let alike = lane.ways.alike().filter(|way| exit.takes(way, found.longest));
     if alike.is_none() {
         slots = (0..count).filter(|slot| slots >> slot & 1 != 0).fold(0, |passed, slot| {
             let takes = exit.takes(&lane.ways.way(slot), lane.headers.bytes[slot]);
-            passed | u32::from(takes) << slot
+            passed | Slots::from(takes) << slot
         });
     }
-    headers::count_down(&lane.heads.middle, &mut lane.counted);
     lane.sender = match sender {
         Sender::Shared => None,
         _ => Some(record.attachment.adapter()),
@@ -230,6 +249,15 @@ fn routed<F: Frame>(
     }
     let port = alike.map(|way| way.port());
     Plain { slots, padded: found.padded & slots, port, is_routed: true }
+}
+
+/// What the FIB says of the first so many addresses.
+#[inline]
+fn look_up(fib: &Ipv4Fib, addrs: &[u32; BURST_PKTS], count: usize, into: &mut [u32; BURST_PKTS]) {
+    let chunks = addrs.as_chunks().0.iter().zip(into.as_chunks_mut().0);
+    for (addrs, into) in chunks.take(count.div_ceil(FIB_KEYS)) {
+        fib.lookup_burst(addrs, into);
+    }
 }
 
 /// Counts a burst that has come in.
@@ -248,7 +276,7 @@ struct Exit<'a> {
 }
 
 impl Exit<'_> {
-    /// Whether a packet of so many bytes may take this way out, just rewritten.
+    /// Whether the packet in a frame of so many bytes may take this way out, just rewritten.
     #[inline]
     fn takes(&self, way: &Way, bytes: u32) -> bool {
         let port = way.port();
@@ -257,7 +285,7 @@ impl Exit<'_> {
             Sender::Wire => port == self.record.id || self.view.is_uplink(port),
             _ => port == self.record.id,
         };
-        way.is_forward() && way.takes_untagged(bytes as usize) && !is_back_out
+        way.is_forward() && way.takes_untagged(bytes.saturating_sub(ETHERNET_BYTES)) && !is_back_out
     }
 }
 
@@ -269,7 +297,7 @@ fn server_replies<F: Frame>(burst: &Burst<F>, slots: Slots) -> Slots {
         let slot = left.trailing_zeros() as usize;
         left &= left - 1;
         let packet = burst.get(slot).and_then(|frame| frame.head().get(HEADER_BYTES..));
-        replies |= u32::from(packet.is_none_or(dhcp::is_server_reply)) << slot;
+        replies |= Slots::from(packet.is_none_or(dhcp::is_server_reply)) << slot;
     }
     replies
 }
@@ -283,30 +311,28 @@ fn admitted(
     slots: Slots,
     count: usize,
 ) -> Slots {
-    let sources = &lane.headers.sources;
+    let Lane { headers, from, senders, .. } = lane;
+    let sources = &headers.sources;
     // Sources come in runs, most of all from the wire and from a guest alone on its port.
-    let first = lane.from[slots.trailing_zeros() as usize % BURST_PKTS];
+    let first = from[slots.trailing_zeros() as usize % BURST_PKTS];
     let mut last = Source::read(tables, first, sender, port);
-    if lane.from[..count].iter().fold(0, |differs, id| differs | (id ^ first)) == 0 {
-        lane.senders = [last.adapter.0; BURST_PKTS];
-        if !last.is_admitted {
-            return 0;
-        }
-        let has_exception =
-            sources[..count].iter().fold(false, |has, it| has | (*it == last.except));
-        if last.except == 0 || !has_exception {
-            return Slots::MAX;
-        }
+    if columns::matches(from, first) | !first_slots(count) == Slots::MAX {
+        *senders = [last.adapter.0; BURST_PKTS];
+        return match (last.is_admitted, last.except) {
+            (false, _) => 0,
+            (true, 0) => Slots::MAX,
+            (true, except) => !columns::matches(sources, except),
+        };
     }
     let mut last_id = first;
     let mut admitted = 0;
-    for (slot, id) in lane.from.iter().enumerate().take(count) {
+    for (slot, id) in from.iter().enumerate().take(count) {
         if *id != last_id {
             last = Source::read(tables, *id, sender, port);
             last_id = *id;
         }
-        lane.senders[slot] = last.adapter.0;
-        admitted |= u32::from(last.is_admitted && sources[slot] != last.except) << slot;
+        senders[slot] = last.adapter.0;
+        admitted |= Slots::from(last.is_admitted && sources[slot] != last.except) << slot;
     }
     admitted
 }
@@ -323,25 +349,19 @@ impl<I: Io> Path<I> {
             burst.iter_mut().enumerate().for_each(|(slot, frame)| lane.trim(slot, plain, frame));
         }
         if plain.is_routed {
-            let changes = lane.ways.iter().zip(&lane.counted);
-            for (frame, (way, counted)) in burst.iter_mut().zip(changes) {
-                rewrite(frame, way, *counted);
-            }
+            let ethernet = |slot| lane.ways.way(slot).ethernet();
+            I::Frame::rewrite_heads(burst, ethernet, &lane.headers.counted);
         }
         if let Some(port) = plain.port {
-            let (sizes, more) = lane.sizes(plain);
-            let notes = lane.ways.iter().zip(sizes).map(|(way, bytes)| Note {
-                adapter: way.adapter(),
-                from,
-                bytes: bytes + more,
-            });
+            let notes = lane.notes(plain, from);
             let ingress = |slot| lane.ingress(slot, from);
-            return self.egress.push_all(&self.counters, port, burst, notes, ingress);
+            return self.egress.push_all(&self.counters, port, burst, &notes, ingress);
         }
+        let notes = lane.notes(plain, from);
         for (slot, mut frame) in burst.drain(..).enumerate() {
-            let (port, note) = lane.note(slot, plain, from);
             frame.set_ingress(lane.ingress(slot, from));
-            self.egress.push(&self.counters, port, frame, note);
+            let port = lane.ways.way(slot).port();
+            self.egress.push(&self.counters, port, frame, notes.note(slot));
         }
     }
 
@@ -354,19 +374,14 @@ impl<I: Io> Path<I> {
         let lane = &self.work.lane;
         lane.trim(slot, plain, &mut frame);
         if plain.is_routed {
-            rewrite(&mut frame, &lane.ways.way(slot), lane.counted[slot]);
+            let head = frame.head_mut().first_chunk_mut();
+            if let Some(head) = head {
+                write_head(lane.ways.way(slot).ethernet(), lane.headers.counted[slot], head);
+            }
         }
         frame.set_ingress(lane.ingress(slot, from));
-        let (port, note) = lane.note(slot, plain, from);
-        self.egress.push(&self.counters, port, frame, note);
-    }
-}
-
-/// The bytes that change: both MACs, TTL and checksum.
-#[inline]
-fn rewrite<F: Frame>(frame: &mut F, way: &Way, counted: u32) {
-    if let Some(head) = frame.head_mut().first_chunk_mut() {
-        write_head(way.ethernet(), counted, head);
+        let port = lane.ways.way(slot).port();
+        self.egress.push(&self.counters, port, frame, lane.notes(plain, from).note(slot));
     }
 }
 
@@ -384,8 +399,9 @@ impl Lane {
     #[inline]
     fn read<F: Frame>(&mut self, pattern: &Pattern, burst: &Burst<F>, at: &Arrival<'_>) -> Slots {
         let slots = F::read_heads(burst, pattern, &mut self.heads);
-        let bytes = self.heads.bytes.iter().take(burst.len()).map(|bytes| u64::from(*bytes)).sum();
-        arrive(at.record, at.counters, burst.len() as u64, bytes);
+        let (bytes, longest) = columns::sum_and_largest(&self.heads.bytes, burst.len());
+        self.longest = longest;
+        arrive(at.record, at.counters, burst.len() as u64, bytes.into());
         slots
     }
 
@@ -393,7 +409,7 @@ impl Lane {
     #[inline]
     fn trim<F: Frame>(&self, slot: usize, plain: Plain, frame: &mut F) {
         if plain.padded >> slot & 1 != 0 {
-            frame.truncate(HEADER_BYTES + self.headers.bytes[slot] as usize);
+            frame.truncate(self.headers.bytes[slot] as usize);
         }
     }
 
@@ -402,20 +418,11 @@ impl Lane {
         Ingress { port, adapter: self.sender.unwrap_or(AdapterId(self.senders[slot])) }
     }
 
-    /// Bytes of each frame, once so many are added.
+    /// What its frames are counted by once they are sent.
     #[inline]
-    fn sizes(&self, plain: Plain) -> (&[u32; BURST_PKTS], u32) {
-        match plain.is_routed {
-            true => (&self.headers.bytes, ETHERNET_BYTES),
-            false => (&self.heads.bytes, 0),
-        }
-    }
-
-    #[inline]
-    fn note(&self, slot: usize, plain: Plain, from: PortId) -> (PortId, Note) {
-        let way = self.ways.way(slot);
-        let (sizes, more) = self.sizes(plain);
-        (way.port(), Note { adapter: way.adapter(), from, bytes: sizes[slot] + more })
+    fn notes(&self, plain: Plain, from: PortId) -> Notes<'_> {
+        let bytes = if plain.is_routed { &self.headers.bytes } else { &self.heads.bytes };
+        Notes { from, ways: &self.ways, bytes }
     }
 }
 

@@ -32,7 +32,7 @@ mod tests;
 mod view;
 mod work;
 
-pub use egress::{Departure, Departures, TxPort, TxRoute};
+pub use egress::{Departure, Departures, SEND_AT_ONCE, TxPort, TxRoute};
 pub use limit::{Rate, Rates};
 pub use view::View;
 pub use work::Verdict;

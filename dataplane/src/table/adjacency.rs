@@ -88,9 +88,6 @@ const LIMITS: usize = 2;
 /// next hop in the low 32.
 const NEXT_HOP: usize = 3;
 
-/// The low 48 bits.
-const MAC_MASK: u64 = (1 << 48) - 1;
-
 /// A row as it lies in the table, for the express lane: each question is an instruction or two.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Way([u64; WORDS]);
@@ -132,40 +129,46 @@ impl Way {
         AdapterId(!((self.0[LIMITS] >> 32) as u32))
     }
 
-    /// The first 14 bytes of an IPv4 packet's frame that leaves by it, in two words of which the second
-    /// begins at byte 6.
+    /// Both MACs of a frame that leaves by it: its first eight bytes and the eight from byte 6 on, of each of
+    /// which the last two are something else.
     #[inline]
     pub fn ethernet(&self) -> [u64; 2] {
-        [self.0[NEIGHBOR], self.0[EGRESS] & MAC_MASK | 0x0008 << 48]
+        [self.0[NEIGHBOR], self.0[EGRESS]]
     }
 
     /// Whether a frame of `packet_bytes` behind its Ethernet header fits and leaves without a tag.
     #[inline]
-    pub fn takes_untagged(&self, packet_bytes: usize) -> bool {
+    pub fn takes_untagged(&self, packet_bytes: u32) -> bool {
         let limits = self.0[LIMITS];
-        limits & 0xffff == 0 && packet_bytes as u64 <= limits >> 16 & 0xffff
+        limits & 0xffff == 0 && u64::from(packet_bytes) <= limits >> 16 & 0xffff
     }
 }
 
 /// Rows of a burst.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Ways {
-    rows: [Way; BURST_PKTS],
+    rows: [[u64; WORDS]; BURST_PKTS],
     /// Bits in which any differs from the first.
     differs: [u64; WORDS],
 }
 
+impl Default for Ways {
+    fn default() -> Self {
+        Self { rows: [[0; WORDS]; BURST_PKTS], differs: [0; WORDS] }
+    }
+}
+
 impl Ways {
-    /// All of them, and behind those of the burst what was there before.
+    /// All of them, and behind those of the burst any others.
     #[inline]
-    pub fn iter(&self) -> impl Iterator<Item = &Way> + Clone {
-        self.rows.iter()
+    pub fn iter(&self) -> impl Iterator<Item = Way> + '_ {
+        self.rows.iter().map(|row| Way(*row))
     }
 
     /// One of them.
     #[inline]
     pub fn way(&self, slot: usize) -> Way {
-        self.rows[slot]
+        Way(self.rows[slot])
     }
 
     /// The first, if all are the same but for the MACs, the adapter and the next hop.
@@ -175,6 +178,14 @@ impl Ways {
             | self.differs[EGRESS] >> 48
             | self.differs[LIMITS] & 0xffff_ffff;
         (differs == 0).then(|| self.way(0))
+    }
+}
+
+impl Ways {
+    /// The adapter of all of them, if it is one.
+    #[inline]
+    pub fn one_adapter(&self) -> Option<AdapterId> {
+        (self.differs[LIMITS] >> 32 == 0).then(|| self.way(0).adapter())
     }
 }
 
@@ -212,17 +223,16 @@ impl AdjacencyTable {
         })
     }
 
-    /// Many rows.
+    /// The rows of the first `count` numbers.
     #[inline]
-    pub fn ways(&self, numbers: &[u32], into: &mut Ways) {
+    pub fn ways(&self, numbers: &[u32; BURST_PKTS], count: usize, into: &mut Ways) {
         #[cfg(not(loom))]
         {
-            into.differs =
-                rows::read(self.rows.all(), numbers, into.rows.iter_mut().map(|way| &mut way.0));
+            into.differs = rows::read(self.rows.all(), numbers, count, &mut into.rows);
         }
         #[cfg(loom)]
-        for (number, row) in numbers.iter().zip(&mut into.rows) {
-            *row = self.way(AdjacencyId(*number));
+        for (number, row) in numbers.iter().zip(&mut into.rows).take(count) {
+            *row = self.way(AdjacencyId(*number)).0;
             into.differs = [u64::MAX; WORDS];
         }
     }

@@ -39,7 +39,7 @@ pub struct Fib<const FIRST: u32, const SECOND: u32> {
 }
 
 /// Addresses that are looked up together.
-const KEYS: usize = cells::KEYS;
+pub const KEYS: usize = cells::KEYS;
 
 impl<const FIRST: u32, const SECOND: u32> Fib<FIRST, SECOND> {
     fn new(groups: usize) -> Self {

@@ -19,17 +19,17 @@ mod writer;
 pub use writer::{MacEntry, MacWriter};
 
 use super::sync::{AtomicU32, AtomicU64, Ordering, Rows, zeroed_u32};
-use crate::frame::{BURST_PKTS, Slots};
+use crate::frame::{BURST_PKTS, first_slots};
 use crate::ids::{AdjacencyId, NetworkId};
-#[cfg(not(loom))]
-use crate::machine::buckets;
-use crate::machine::buckets::WAY_SHIFT;
+use crate::machine::buckets::{self, WAY_SHIFT};
 use crate::machine::prefetch;
 use crate::wire::ethernet::MacAddr;
 use hash::KeyedHash;
 
 /// Entries of a bucket.
 const WAYS: usize = 4;
+/// Keys looked up without a look at how many there are; those behind them are looked up in vain.
+const STEP: usize = 8;
 /// Words of a bucket: keys, then values.
 const WORDS: usize = 2 * WAYS;
 
@@ -95,69 +95,69 @@ impl MacTable {
         for (keys, out) in keys.chunks(BURST_PKTS).zip(out.chunks_mut(BURST_PKTS)) {
             let mut burst = [0; BURST_PKTS];
             burst[..keys.len()].copy_from_slice(keys);
-            let (mut homes, mut values) = ([0; BURST_PKTS], [0; BURST_PKTS]);
-            let found = self.find_burst(&burst, keys.len(), &mut homes, &mut values);
-            for (slot, out) in out.iter_mut().enumerate() {
-                *out = match found >> slot & 1 {
-                    1 => {
-                        let way = (values[slot] >> WAY_SHIFT) as usize % WAYS;
-                        Some(hit(values[slot], self::slot(homes[slot] as usize, way)))
-                    }
-                    _ => self.find(burst[slot], homes[slot] as usize),
+            let (homes, values) = self.find_burst(&burst, keys.len());
+            for (slot, out) in out.iter_mut().enumerate().take(keys.len()) {
+                let (key, home, value) = (burst[slot], homes[slot] as usize, values[slot]);
+                // An empty place has the key 0.
+                *out = if value == 0 || key == 0 {
+                    self.find(key, home)
+                } else {
+                    let way = (value >> WAY_SHIFT) as usize % WAYS;
+                    Some(hit(value, self::slot(home, way)))
                 };
             }
         }
     }
 
-    /// Computes the homes of so many keys and looks for each there. All home buckets are on their way before
-    /// the first is compared.
+    /// The homes of so many keys, and the values that lie there, their ways above; 0 where there is none. All
+    /// home buckets are on their way before the first is compared.
     #[inline]
     fn find_burst(
         &self,
         keys: &[u64; BURST_PKTS],
         count: usize,
-        homes: &mut [u32; BURST_PKTS],
-        values: &mut [u64; BURST_PKTS],
-    ) -> Slots {
-        let mut named = 0;
-        for (slot, (key, home)) in keys.iter().zip(&mut *homes).enumerate().take(count) {
-            let bucket = self.home(*key);
-            // The writer makes no more buckets than that.
-            *home = (bucket as u64 & 0xffff_ffff) as u32;
-            named |= Slots::from(*key != 0) << slot;
-            if let Some(bucket) = self.buckets.get(bucket) {
-                prefetch(bucket);
+    ) -> ([u32; BURST_PKTS], [u64; BURST_PKTS]) {
+        let (mut homes, mut values) = ([0; BURST_PKTS], [0; BURST_PKTS]);
+        let steps = keys.as_chunks::<STEP>().0.iter().zip(homes.as_chunks_mut::<STEP>().0);
+        for (keys, homes) in steps.take(count.div_ceil(STEP)) {
+            for (key, home) in keys.iter().zip(homes) {
+                let bucket = self.home(*key);
+                // The writer makes no more buckets than that.
+                *home = (bucket as u64 & 0xffff_ffff) as u32;
+                if let Some(bucket) = self.buckets.get(bucket) {
+                    prefetch(bucket);
+                }
             }
         }
-        #[cfg(not(loom))]
-        return named
-            & buckets::find(self.buckets.all(), &homes[..count.min(BURST_PKTS)], keys, values);
         // Loom looks at each, word by word.
-        #[cfg(loom)]
-        {
-            let _ = (named, values);
-            0
-        }
+        #[cfg(not(loom))]
+        buckets::find(self.buckets.all(), &homes, keys, count, &mut values);
+        (homes, values)
     }
 
-    /// The numbers of the adjacencies that the MACs of a burst lead to, 0 for those that nobody has. The MACs
-    /// are in the low 48 bits, as they lie in frames.
+    /// The numbers of the adjacencies that the first so many MACs of a burst lead to, 0 for those that nobody
+    /// has. The MACs are in the low 48 bits, as they lie in frames.
     #[inline]
-    pub fn lookup_burst(&self, network: NetworkId, macs: &[u64], out: &mut [u32; BURST_PKTS]) {
-        let mut keys = [0; BURST_PKTS];
+    pub fn lookup_burst(
+        &self,
+        network: NetworkId,
+        macs: &[u64; BURST_PKTS],
+        count: usize,
+        out: &mut [u32; BURST_PKTS],
+    ) {
         let base = Self::key(network, MacAddr::ZERO);
-        for (key, mac) in keys.iter_mut().zip(macs) {
-            *key = base | mac.swap_bytes() >> 16;
+        let keys = macs.map(|mac| base | mac.swap_bytes() >> 16);
+        let (homes, values) = self.find_burst(&keys, count);
+        for (out, value) in out.iter_mut().zip(&values) {
+            *out = (value & 0xffff_ffff) as u32;
         }
-        let count = macs.len().min(BURST_PKTS);
-        let (mut homes, mut values) = ([0; BURST_PKTS], [0; BURST_PKTS]);
-        let found = self.find_burst(&keys, count, &mut homes, &mut values);
-        for (slot, (out, value)) in out.iter_mut().zip(values).enumerate().take(count) {
-            *out = match found >> slot & 1 {
-                1 => (value & 0xffff_ffff_u64) as u32,
-                // It may have had to go further.
-                _ => self.find(keys[slot], homes[slot] as usize).map_or(0, |hit| hit.adjacency.0),
-            };
+        let mut missing = buckets::zeros(&values) & first_slots(count);
+        while missing != 0 {
+            let slot = missing.trailing_zeros() as usize % BURST_PKTS;
+            missing &= missing - 1;
+            // It may have had to go further.
+            let hit = self.find(keys[slot], homes[slot] as usize);
+            out[slot] = hit.map_or(0, |hit| hit.adjacency.0);
         }
     }
 

@@ -32,7 +32,7 @@ pub mod reclaim;
 mod sync;
 
 pub use adjacency::{Adjacency, AdjacencyKind, AdjacencyTable, AdjacencyWriter, Way, Ways};
-pub use fib::{Fib, FibError, FibWriter, Ipv4Fib, Ipv4FibWriter, Rule};
+pub use fib::{Fib, FibError, FibWriter, Ipv4Fib, Ipv4FibWriter, KEYS as FIB_KEYS, Rule};
 pub use mac::{MacEntry, MacHit, MacTable, MacWriter};
 pub use reclaim::{Grace, Limbo, Qsbr, Reader};
 

@@ -2,13 +2,12 @@
 //! the table. They leave as they are.
 
 use super::{Arrival, Lane, Plain, server_replies};
-use crate::frame::{BURST_PKTS, Burst, Frame, Slots};
+use crate::frame::{BURST_PKTS, Burst, Frame, Slots, WORD_SOURCE};
 use crate::ids::NetworkId;
-use crate::machine::headers::{self, MAC_MASK};
+use crate::machine::headers::{self, ETHERNET_BYTES, MAC_MASK};
 use crate::pipeline::View;
 use crate::record::BridgedAdapter;
 use crate::table::Way;
-use crate::wire::ethernet::HEADER_BYTES;
 
 /// A member whose frames the lane can judge.
 pub(super) struct Member<'a> {
@@ -37,21 +36,22 @@ impl<'a> Member<'a> {
 
     /// Which of the sources, as they lie in frames, are the adapter's own.
     #[inline]
-    fn owns(&self, ends: &[u64; BURST_PKTS], count: usize) -> Slots {
+    fn owns(&self, sources: &[u32; BURST_PKTS], count: usize) -> Slots {
         if !self.adapter.filters.ip {
             return Slots::MAX;
         }
-        let source = |end: &u64| u32::from_be((end & 0xffff_ffff) as u32);
         if let [(network, mask)] = *self.adapter.ipv4 {
-            let ends = ends.iter().take(count);
-            if ends.fold(0, |differs, end| differs | (source(end) & mask ^ network)) == 0 {
+            let (network, mask) = (u32::to_be(network), u32::to_be(mask));
+            let sources = sources.iter().take(count);
+            if sources.fold(0, |differs, source| differs | (source & mask ^ network)) == 0 {
                 return Slots::MAX;
             }
         }
-        ends.iter().enumerate().take(count).fold(0, |slots, (slot, end)| {
+        sources.iter().enumerate().take(count).fold(0, |slots, (slot, source)| {
+            let source = u32::from_be(*source);
             let mut listed = self.adapter.ipv4.iter();
-            let is_own = listed.any(|(network, mask)| source(end) & mask == *network);
-            slots | u32::from(is_own) << slot
+            let is_own = listed.any(|(network, mask)| source & mask == *network);
+            slots | Slots::from(is_own) << slot
         })
     }
 }
@@ -67,26 +67,25 @@ pub(super) fn bridged<F: Frame>(
 ) -> Plain {
     let Arrival { record, tables, .. } = *at;
     let count = burst.len();
-    let Lane { heads, to, ways, .. } = &mut *lane;
-    let mut slots = slots & member.owns(&heads.ends, count);
-    slots &= !headers::to_mac(&heads.start, member.router);
+    let Lane { heads, to, ways, longest, .. } = &mut *lane;
+    let mut slots = slots & member.owns(&heads.words[WORD_SOURCE], count);
+    slots &= !headers::to_mac(&heads.to, member.router);
     if member.adapter.filters.dhcp {
         slots &= !server_replies(burst, headers::to_clients(heads) & slots);
     }
     if slots == 0 {
         return Plain::NONE;
     }
-    tables.macs.lookup_burst(member.network, &heads.start[..count], to);
-    tables.adjacencies.ways(&to[..count], ways);
-    let longest = heads.bytes.iter().take(count).fold(0, |longest, bytes| longest.max(*bytes));
+    tables.macs.lookup_burst(member.network, &heads.to, count, to);
+    tables.adjacencies.ways(to, count, ways);
     let takes = |way: &Way, bytes: u32| {
-        let packet_bytes = (bytes as usize).saturating_sub(HEADER_BYTES);
+        let packet_bytes = bytes.saturating_sub(ETHERNET_BYTES);
         way.is_bridge() && way.port() != record.id && way.takes_untagged(packet_bytes)
     };
-    let alike = ways.alike().filter(|way| takes(way, longest));
+    let alike = ways.alike().filter(|way| takes(way, *longest));
     if alike.is_none() {
         slots = (0..count).filter(|slot| slots >> slot & 1 != 0).fold(0, |passed, slot| {
-            passed | u32::from(takes(&ways.way(slot), heads.bytes[slot])) << slot
+            passed | Slots::from(takes(&ways.way(slot), heads.bytes[slot])) << slot
         });
     }
     lane.sender = Some(member.adapter.adapter);

@@ -40,17 +40,17 @@ fn what_a_full_transmit_queue_does_not_take_is_dropped_and_counted() {
 fn a_queue_that_is_closed_for_a_moment_gets_its_frames_later_and_in_order() {
     let mut lab = Lab::with(256, 100, Rates::default());
     lab.ports[&C2].close(Unsent::Later);
-    let frames: Vec<_> = (0..50).map(|id| from_c1(C2, id)).collect();
+    let frames: Vec<_> = (0..90).map(|id| from_c1(C2, id)).collect();
     lab.receive_all(C1, &frames);
     assert_eq!(lab.sent(C2).len(), 0);
     // As many as a burst wait; others are not held up.
-    assert_eq!(lab.drops(C1), [(DropReason::TxFull, 18)]);
+    assert_eq!(lab.drops(C1), [(DropReason::TxFull, 26)]);
     lab.passes(C1, from_c1(C3, 0), C3);
     lab.ports[&C2].close(Unsent::Full);
     lab.path.flush();
-    assert_eq!(ids(&lab.sent(C2)), (0..32).collect::<Vec<_>>());
-    assert_eq!(lab.adapter_count(adapter_on(C2), AdapterCounter::TxPkts), 32);
-    lab.passes(C1, from_c1(C2, 60), C2);
+    assert_eq!(ids(&lab.sent(C2)), (0..64).collect::<Vec<_>>());
+    assert_eq!(lab.adapter_count(adapter_on(C2), AdapterCounter::TxPkts), 64);
+    lab.passes(C1, from_c1(C2, 100), C2);
 }
 
 #[test]

@@ -4,8 +4,8 @@ use super::host::*;
 use super::lab::assert_balance;
 use super::packet::{Packet, who_has};
 use crate::counters::{Counters, DropReason, PortCounter};
-use crate::frame::Burst;
 use crate::frame::memory::{MemoryFrame, MemoryPool};
+use crate::frame::{BURST_PKTS, Burst};
 use crate::ids::PortId;
 use crate::io::memory::{MemoryIo, MemoryPort};
 use crate::pipeline::{Departure, Rates, TxPort, TxRoute};
@@ -274,7 +274,7 @@ fn neither_ring_keeps_a_worker_from_its_ports() {
     }
     (0..500).for_each(|_| bench.inject(C2));
     bench.send(&c1, C1, C2, 5000);
-    assert_eq!(bench.poll(), 32 + 1024 + 1);
+    assert_eq!(bench.poll(), BURST_PKTS + 1024 + 1);
     assert!(ids(&c2).contains(&5000));
     while bench.poll() > 0 {}
 }
@@ -327,10 +327,10 @@ fn shutdown_sends_what_waits() {
 #[test]
 fn loop_times_come_back_when_asked_for() {
     let mut bench = Bench::new();
-    let (c1, c2) = (MemoryPort::new(64), MemoryPort::new(64));
+    let (c1, c2) = (MemoryPort::new(128), MemoryPort::new(128));
     bench.add_rx(C1, &c1);
     bench.set_tx(C2, Some(&c2));
-    (0..50).for_each(|id| bench.send(&c1, C1, C2, id));
+    (0..100).for_each(|id| bench.send(&c1, C1, C2, id));
     let (commands, displaced) = (bench.link.commands.clone(), bench.link.displaced.clone());
     let stats = bench.link.stats.clone();
     // Moved to a thread, as in the appliance.
@@ -339,7 +339,7 @@ fn loop_times_come_back_when_asked_for() {
     let (idle, _) = Worker::new(path, reader, clock_ns).unwrap();
     let running = std::mem::replace(&mut bench.worker, idle);
     let thread = std::thread::spawn(move || running.run());
-    while stats.pkts.load(Ordering::Relaxed) < 50 {
+    while stats.pkts.load(Ordering::Relaxed) < 100 {
         std::thread::yield_now();
     }
     commands.push(Command::SwapHistogram(loop_histogram().unwrap())).ok().unwrap();
@@ -355,5 +355,5 @@ fn loop_times_come_back_when_asked_for() {
     assert!(filled.len() >= 2, "two bursts at least");
     assert!(stats.busy_loops.load(Ordering::Relaxed) <= stats.loops.load(Ordering::Relaxed));
     assert!(stats.busy_ns.load(Ordering::Relaxed) <= stats.total_ns.load(Ordering::Relaxed));
-    assert_eq!(c2.from_us.len(), 50);
+    assert_eq!(c2.from_us.len(), 100);
 }
