@@ -87,7 +87,7 @@ impl<const FIRST: u32, const SECOND: u32> FibWriter<FIRST, SECOND> {
         } else if u32::from(len) <= FIRST {
             self.cover(addr, len, cell);
         } else {
-            self.insert_long(addr, len, cell)?;
+            return self.insert_long(addr, len, cell);
         }
         Ok(self.rules.insert(addr, len, id))
     }
@@ -171,11 +171,17 @@ impl<const FIRST: u32, const SECOND: u32> FibWriter<FIRST, SECOND> {
         }
     }
 
-    fn insert_long(&mut self, addr: u32, len: u8, cell: Cell) -> Result<(), FibError> {
+    fn insert_long(
+        &mut self,
+        addr: u32,
+        len: u8,
+        cell: Cell,
+    ) -> Result<Option<AdjacencyId>, FibError> {
         let index = Fib::<FIRST, SECOND>::first_index(addr);
         let old = load(&self.fib.first[index]);
-        let is_new = self.rules.find(addr, len).is_none();
         let group = if old.is_group() { old.id() } else { self.take_group()? };
+        // Nothing can fail any more; the rule tells whether it is new, so that it is looked for once.
+        let replaced = self.rules.insert(addr, len, AdjacencyId(cell.id()));
         if !old.is_group() {
             // Not yet named by any cell, so nobody sees it half filled.
             self.group(group).iter().for_each(|slot| slot.store(old.0, Ordering::Relaxed));
@@ -185,8 +191,8 @@ impl<const FIRST: u32, const SECOND: u32> FibWriter<FIRST, SECOND> {
         if !old.is_group() {
             store(&self.fib.first[index], Cell::group(group));
         }
-        self.long_rules[group as usize] += u32::from(is_new);
-        Ok(())
+        self.long_rules[group as usize] += u32::from(replaced.is_none());
+        Ok(replaced)
     }
 
     fn remove_long(&mut self, addr: u32, len: u8, cell: Cell) {
