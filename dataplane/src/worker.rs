@@ -156,6 +156,9 @@ pub struct WorkerLink<I: Io> {
     pub stats: Arc<WorkerStats>,
 }
 
+/// With no more queues than that to look at, every burst leaves before the next one is: there is little to be
+/// sent together, and what a loop takes is mostly what the few bursts take.
+const FEW_QUEUES: usize = 4;
 /// Looks in a row at a queue that brought nothing, after which it rests if it may.
 const REST_AFTER: u32 = 256;
 /// While there is traffic, one of so many resting queues is looked at in each loop: hundreds of idle
@@ -304,9 +307,9 @@ impl<I: Io> Worker<I> {
         let count = slot.rx.rx(burst);
         if count > 0 {
             self.path.run(slot.port, burst, now_ns);
-        }
-        if count >= SEND_AT_ONCE {
-            self.path.flush();
+            if count >= SEND_AT_ONCE || self.awake <= FEW_QUEUES {
+                self.path.flush();
+            }
         }
         count
     }

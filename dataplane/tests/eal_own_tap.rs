@@ -261,7 +261,7 @@ fn an_idle_tap_is_not_read_and_a_ready_one_is_read_until_it_is_empty() {
     look(&mut readiness);
     assert!(!Readiness::is_due(&mut readiness, &rx[0]));
     assert!(!Readiness::is_due(&mut readiness, &rx_other[0]));
-    for _ in 0..100 {
+    for _ in 0..200 {
         inject("t0", &ethernet([0xff; 6], 60));
     }
     let mut got = 0;
@@ -273,7 +273,7 @@ fn an_idle_tap_is_not_read_and_a_ready_one_is_read_until_it_is_empty() {
         got += rx[0].rx(&mut burst);
         burst.clear();
     }
-    assert_eq!(got, 100);
+    assert_eq!(got, 200);
     look(&mut readiness);
     assert!(!Readiness::is_due(&mut readiness, &rx[0]), "nothing is left");
     // Given away with something unread, and taken again: it is found at once.

@@ -51,21 +51,21 @@ fn is_special(first: u8) -> bool {
     matches!(first, 0 | 127 | 169 | 224..)
 }
 
-/// Checks the headers of the given slots.
+/// Checks the headers of the given slots, all of which are below `count`.
 #[inline]
-pub(crate) fn check(heads: &Heads, slots: Slots, into: &mut Headers) -> Found {
+pub(crate) fn check(heads: &Heads, slots: Slots, count: usize, into: &mut Headers) -> Found {
     #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
     if super::has_avx512() {
         // SAFETY: what it is compiled for has just been found.
-        return unsafe { wide::check(heads, slots, into) };
+        return unsafe { wide::check(heads, slots, count, into) };
     }
-    check_each(heads, slots, into)
+    check_each(heads, slots, count, into)
 }
 
 /// The same, one after another.
-fn check_each(heads: &Heads, slots: Slots, into: &mut Headers) -> Found {
+fn check_each(heads: &Heads, slots: Slots, count: usize, into: &mut Headers) -> Found {
     let mut found = Found::default();
-    for slot in (0..BURST_PKTS).filter(|slot| slots >> slot & 1 != 0) {
+    for slot in (0..count.min(BURST_PKTS)).filter(|slot| slots >> slot & 1 != 0) {
         let words = heads.words.each_ref().map(|column| column[slot]);
         let bytes = words[WORD_LENGTH].swap_bytes() & 0xffff;
         let frame_bytes = bytes + ETHERNET_BYTES;
@@ -164,7 +164,7 @@ mod wide {
 
     /// Sixteen slots at a time.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    pub(super) fn check(heads: &Heads, slots: Slots, into: &mut Headers) -> Found {
+    pub(super) fn check(heads: &Heads, slots: Slots, count: usize, into: &mut Headers) -> Found {
         let mut found = Found::default();
         let mut longest = _mm512_setzero_si512();
         // Byte 3, then byte 2 of each word, and nothing else: the length, host order.
@@ -175,7 +175,7 @@ mod wide {
         let swap = _mm512_broadcast_i32x4(_mm_set_epi8(
             12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3,
         ));
-        for group in 0..BURST_PKTS / GROUP {
+        for group in 0..count.div_ceil(GROUP).min(BURST_PKTS / GROUP) {
             let mut words = [_mm512_setzero_si512(); 5];
             for (word, column) in words.iter_mut().zip(&heads.words) {
                 *word = load_u32(&column.as_chunks().0[group]);
@@ -296,6 +296,7 @@ mod wide {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::first_slots;
     use proptest::prelude::*;
 
     fn packet() -> impl Strategy<Value = (Vec<u8>, u32)> {
@@ -341,6 +342,7 @@ mod tests {
         fn many_at_once_find_what_one_after_another_does(
             packets in prop::collection::vec(packet(), BURST_PKTS),
             slots in any::<Slots>(),
+            count in 0..=BURST_PKTS,
         ) {
             let heads = columns(&packets);
             let mut heads = heads;
@@ -350,8 +352,9 @@ mod tests {
             let mac = heads.to[5] & MAC_MASK;
             prop_assert_eq!(to_mac(&heads.to, mac), to_mac_each(&heads.to, mac));
             let (mut one, mut all) = (Headers::default(), Headers::default());
-            let found = check_each(&heads, slots, &mut one);
-            prop_assert_eq!(check(&heads, slots, &mut all), found);
+            let slots = slots & first_slots(count);
+            let found = check_each(&heads, slots, count, &mut one);
+            prop_assert_eq!(check(&heads, slots, count, &mut all), found);
             for slot in (0..BURST_PKTS).filter(|slot| found.plain >> slot & 1 != 0) {
                 prop_assert_eq!(all.sources[slot], one.sources[slot]);
                 prop_assert_eq!(all.destinations[slot], one.destinations[slot]);
@@ -364,7 +367,7 @@ mod tests {
         fn a_plain_header_is_right_by_the_parser(packets in prop::collection::vec(packet(), BURST_PKTS)) {
             let heads = columns(&packets);
             let mut headers = Headers::default();
-            let found = check(&heads, Slots::MAX, &mut headers);
+            let found = check(&heads, Slots::MAX, BURST_PKTS, &mut headers);
             for (slot, (head, bytes)) in packets.iter().enumerate() {
                 let present = (*bytes as usize).saturating_sub(HEADER_BYTES);
                 let parsed = ipv4::Ipv4::parse(head, present, crate::frame::ChecksumState::Unknown);

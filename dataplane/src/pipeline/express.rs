@@ -216,7 +216,8 @@ fn routed<F: Frame>(
     lane: &mut Lane,
 ) -> Plain {
     let Arrival { record, view, tables, counters } = *at;
-    let found = headers::check(&lane.heads, slots, &mut lane.headers);
+    let count = burst.len();
+    let found = headers::check(&lane.heads, slots, count, &mut lane.headers);
     let mut slots = found.plain;
     if slots == 0 {
         return Plain::NONE;
@@ -224,7 +225,6 @@ fn routed<F: Frame>(
     if sender.is_guests() {
         slots &= !server_replies(burst, headers::to_clients(&lane.heads) & slots);
     }
-    let count = burst.len();
     look_up(&tables.fib, &lane.headers.destinations, count, &mut lane.to);
     look_up(&tables.fib, &lane.headers.sources, count, &mut lane.from);
     slots &= admitted(record.id, sender, tables, lane, slots, count);
@@ -251,9 +251,16 @@ fn routed<F: Frame>(
     Plain { slots, padded: found.padded & slots, port, is_routed: true }
 }
 
+/// So many addresses are looked up sooner one by one.
+const FEW: usize = 8;
+
 /// What the FIB says of the first so many addresses.
 #[inline]
 fn look_up(fib: &Ipv4Fib, addrs: &[u32; BURST_PKTS], count: usize, into: &mut [u32; BURST_PKTS]) {
+    if count <= FEW {
+        let addrs = addrs.iter().zip(into).take(count);
+        return addrs.for_each(|(addr, into)| *into = fib.lookup(*addr).0);
+    }
     let chunks = addrs.as_chunks().0.iter().zip(into.as_chunks_mut().0);
     for (addrs, into) in chunks.take(count.div_ceil(FIB_KEYS)) {
         fib.lookup_burst(addrs, into);

@@ -72,7 +72,7 @@ mod wide {
     use std::mem::offset_of;
 
     /// Fewer frames are read sooner one by one.
-    pub(super) const FRAMES_MIN: usize = 3;
+    pub(super) const FRAMES_MIN: usize = 5;
     /// Frames read together: words of 32 bits in a vector.
     const GROUP: usize = 16;
     const GROUPS: usize = BURST_PKTS / GROUP;
