@@ -117,7 +117,9 @@ impl MacTable {
         keys: &[u64; BURST_PKTS],
         count: usize,
     ) -> ([u32; BURST_PKTS], [u64; BURST_PKTS]) {
-        let (mut homes, mut values) = ([0; BURST_PKTS], [0; BURST_PKTS]);
+        let mut homes = [0; BURST_PKTS];
+        #[cfg_attr(loom, expect(unused_mut, reason = "loom looks at each, word by word"))]
+        let mut values = [0; BURST_PKTS];
         let steps = keys.as_chunks::<STEP>().0.iter().zip(homes.as_chunks_mut::<STEP>().0);
         for (keys, homes) in steps.take(count.div_ceil(STEP)) {
             for (key, home) in keys.iter().zip(homes) {
@@ -129,7 +131,6 @@ impl MacTable {
                 }
             }
         }
-        // Loom looks at each, word by word.
         #[cfg(not(loom))]
         buckets::find(self.buckets.all(), &homes, keys, count, &mut values);
         (homes, values)
