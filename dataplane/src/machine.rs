@@ -14,6 +14,8 @@ pub(crate) mod columns;
 pub(crate) mod headers;
 mod huge;
 mod prefetch;
+#[cfg(all(feature = "dpdk", target_arch = "x86_64", not(miri), not(loom)))]
+pub(crate) mod quads;
 pub(crate) mod rows;
 
 pub(crate) use huge::advise_huge;

@@ -3,11 +3,11 @@
 //!
 //! ```text
 //! UP             the uplink, with network WIRED on a VLAN
-//! GUESTS         32 host-routed guests, each on a port of its own
+//! GUESTS         64 host-routed guests, each on a port of its own
 //! FAR            one whose port another worker owns
 //! NARROW         one with an MTU of 576
-//! VENET          32 host-routed containers on one shared port
-//! MEMBERS        32 members of the host-only network LAN
+//! VENET          64 host-routed containers on one shared port
+//! MEMBERS        64 members of the host-only network LAN
 //! WIRED          5 guests on the uplink's VLAN
 //! ```
 
@@ -32,7 +32,8 @@ pub mod io;
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Stations of each kind: as many as a burst has frames.
-const MANY: u16 = 32;
+const MANY: u16 = 64;
+const _: () = assert!(MANY as usize == BURST_PKTS);
 const UP: PortId = PortId(1);
 const VENET: PortId = PortId(2);
 const NARROW: PortId = PortId(3);
@@ -99,15 +100,15 @@ pub fn all() -> Vec<Way> {
     let dropped = Fate::Dropped;
     let mut ways = vec![
         Way::new("lane: routed, one destination", UP, sent, |_| from_wire(&guest_ip(0))),
-        Way::new("lane: routed, 32 behind one port", UP, sent, |n| from_wire(&container_ip(n))),
-        Way::new("lane: routed, 32 ports", UP, sent, |n| from_wire(&guest_ip(n))),
+        Way::new("lane: routed, many behind one port", UP, sent, |n| from_wire(&container_ip(n))),
+        Way::new("lane: routed, as many ports", UP, sent, |n| from_wire(&guest_ip(n))),
         Way::new("lane: routed, from a guest", first, sent, |_| from_guest(AWAY)),
         Way::new("lane: routed, from a shared port", VENET, sent, |n| {
             ethernet(GATEWAY, VENET_PEER, IPV4, &packet(&container_ip(n), AWAY))
         }),
         Way::new("lane: routed, to another worker", first, sent, |_| from_guest("10.4.0.1")),
         Way::new("lane: bridged, one MAC", member, sent, |_| from_member(1)),
-        Way::new("lane: bridged, 31 ports", member, sent, |n| from_member(1 + n % (MANY - 1))),
+        Way::new("lane: bridged, many ports", member, sent, |n| from_member(1 + n % (MANY - 1))),
         Way::new("both: every other routed by the stages", UP, sent, |n| match n % 2 {
             0 => from_wire(&guest_ip(0)),
             _ => fragment(from_wire(&guest_ip(0))),

@@ -65,7 +65,8 @@ mod wide {
         BURST_PKTS, Burst, Heads, PLAIN_BYTES, Pattern, WORD_DESTINATION, WORD_FRAGMENT,
         WORD_LENGTH, WORD_SOURCE, WORD_TTL,
     };
-    use crate::machine::avx512::{Quads, store_u32, store_u64};
+    use crate::machine::avx512::store_u32;
+    use crate::machine::quads::{Quads, store_u64};
     use crate::wire::ethernet::HEADER_BYTES;
     use dpdk_sys::rte_mbuf;
     use std::arch::x86_64::*;
