@@ -37,14 +37,3 @@ pub(crate) fn has_avx512() -> bool {
         false
     })
 }
-
-/// Whether a gather takes longer than as many loads. It is a routine of many steps on AMD's processors
-/// (Software Optimization Guide for the AMD Zen4 Microarchitecture, 57647, instruction latencies).
-#[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
-fn gathers_slowly() -> bool {
-    static FOUND: OnceLock<bool> = OnceLock::new();
-    *FOUND.get_or_init(|| {
-        let vendor = std::arch::x86_64::__cpuid(0);
-        [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).as_flattened() == b"AuthenticAMD"
-    })
-}

@@ -81,7 +81,7 @@ mod wide {
     use std::arch::x86_64::*;
 
     /// Processors of this kind don't reorder loads, so a group is read after the cell that names it.
-    #[target_feature(enable = "avx512f,avx512vl")]
+    #[target_feature(enable = "avx512f")]
     pub(super) fn read(levels: Levels<'_>, keys: &[u32; KEYS], into: &mut [u32; KEYS]) {
         if are_alike(keys) {
             // One sender's packets, or one receiver's.
