@@ -85,7 +85,7 @@ mod wide {
     ) {
         let mask = buckets.len() - 1;
         let one = |home: &u32, key: &u64, into: &mut u64| {
-            // SAFETY: there are 2^n of them, and the index has no bit above.
+            // SAFETY: an index masked by the last one is at most that; there is one.
             let bucket = unsafe { buckets.get_unchecked(*home as usize & mask) };
             // SAFETY: four words at the begin of the bucket, each aligned and so read whole.
             let names = unsafe { _mm256_loadu_si256(bucket.as_ptr().cast()) };

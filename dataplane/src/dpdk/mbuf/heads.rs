@@ -125,8 +125,8 @@ mod wide {
         let mut fields = _mm_setzero_si128();
         let (mut starts, mut firsts, mut tails) = (Quads::zero(), Quads::zero(), Quads::zero());
         for quad in 0..4 {
-            let [a, b, c, d] = [0, 4, 8, 12].map(|slot| frame(quad + slot).as_ptr().cast_const());
-            let (a, b, c, d) = (Row::read(a), Row::read(b), Row::read(c), Row::read(d));
+            let (a, b) = (Row::read(frame(quad)), Row::read(frame(quad + 4)));
+            let (c, d) = (Row::read(frame(quad + 8)), Row::read(frame(quad + 12)));
             fields = _mm_or_si128(fields, _mm_or_si128(a.fields, b.fields));
             fields = _mm_or_si128(fields, _mm_or_si128(c.fields, d.fields));
             firsts.set(quad, a.first, b.first, c.first, d.first);
@@ -179,7 +179,8 @@ mod wide {
     impl Row {
         #[inline]
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-        fn read(mbuf: *const rte_mbuf) -> Self {
+        fn read(frame: &Mbuf) -> Self {
+            let mbuf = frame.as_ptr().cast_const();
             // SAFETY: *owned*, *layout*: these bytes lie in the mbuf and, since an offset below the limit leaves
             // those of a plain head inside, in its buffer, whatever is in them.
             unsafe {
