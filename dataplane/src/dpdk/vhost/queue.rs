@@ -11,6 +11,10 @@ use dpdk_sys::rte_mbuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// The library moves at most so many frames a call, however many it is given (`MAX_PKT_BURST` of its
+/// virtio_net.c): fewer than that, not fewer than asked for, means that the ring has no more.
+const FRAMES_A_CALL: usize = 32;
+
 /// Feature bits by which a guest takes unfinished frames (VIRTIO 1.2, 5.1.3).
 const GUEST_CSUM: u32 = 1;
 const GUEST_TSO4: u32 = 7;
@@ -126,16 +130,22 @@ impl VhostTx {
         (run.len(), None)
     }
 
-    /// Copies `run` frames into a ring and frees those that went; how many.
+    /// Copies the first `run` frames into a ring and frees those that went; how many.
     fn enqueue(&self, vid: i32, pair: u16, burst: &mut Burst<Mbuf>, run: usize) -> usize {
-        let count = u16::try_from(run).unwrap_or(u16::MAX);
-        // SAFETY: *gate*, as in `rx`. The library copies out of the first `sent` frames and keeps
-        // none of them.
-        let sent = unsafe {
-            let from = burst.as_mut_ptr().cast::<*mut rte_mbuf>();
-            dpdk_sys::rte_vhost_enqueue_burst(vid, pair * 2, from, count)
-        };
-        let sent = usize::from(sent.min(count));
+        let mut sent = 0;
+        for part in burst[..run].chunks_mut(FRAMES_A_CALL) {
+            let count = u16::try_from(part.len()).unwrap_or(u16::MAX);
+            // SAFETY: *gate*, as in `rx`. The library copies out of the frames that it takes, the first
+            // ones, and keeps none of them.
+            let taken = unsafe {
+                let from = part.as_mut_ptr().cast::<*mut rte_mbuf>();
+                dpdk_sys::rte_vhost_enqueue_burst(vid, pair * 2, from, count)
+            };
+            sent += usize::from(taken.min(count));
+            if taken < count {
+                break;
+            }
+        }
         if let Some(counts) = self.link.tx.get(usize::from(pair)) {
             counts.add(&burst[..sent]);
         }
