@@ -10,6 +10,7 @@
 //! 65,536 adapters costs what the live ones use.
 
 use crate::ids::{AdapterId, PortId};
+use crate::machine::pairs;
 use bytemuck::zeroed_slice_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -335,8 +336,7 @@ impl Counters {
         if let Some(row) = self.adapters.get(adapter.index()) {
             let [received, sent] = row.as_chunks::<2>().0 else { return };
             let pair = if way == Traffic::FromGuest { received } else { sent };
-            bump(&pair[0], pkts);
-            bump(&pair[1], bytes);
+            pairs::add(pair, [pkts, bytes]);
         }
     }
 

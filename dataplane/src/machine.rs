@@ -13,6 +13,7 @@ pub(crate) mod cells;
 pub(crate) mod columns;
 pub(crate) mod headers;
 mod huge;
+pub(crate) mod pairs;
 mod prefetch;
 #[cfg(all(feature = "dpdk", target_arch = "x86_64", not(miri), not(loom)))]
 pub(crate) mod quads;

@@ -220,21 +220,20 @@ impl RteHash {
         usize::try_from(unsafe { dpdk_sys::rte_hash_count(self.0.as_ptr()) }).unwrap_or(0)
     }
 
-    /// Looks up to [`RteHash::BULK`] keys up; bit n of the answer says whether `data[n]` was found.
+    /// Looks up to [`RteHash::BULK`] keys up; bit n of the answer says whether `data[n]` was found and written.
     pub fn lookup_bulk(&self, keys: &[u64], data: &mut [usize; Self::BULK]) -> u64 {
         let mut places = [ptr::null::<c_void>(); Self::BULK];
-        let mut found = [ptr::null_mut::<c_void>(); Self::BULK];
         let count = keys.len().min(Self::BULK);
         places.iter_mut().zip(keys).for_each(|(place, key)| *place = ptr::from_ref(key).cast());
         let mut hits = 0;
-        // SAFETY: *handle*; *as long*: both arrays have BULK elements, of which `count` are read,
-        // and each of those points at a key of 8 bytes in `keys`.
+        // SAFETY: *handle*; *as long*: both arrays have BULK elements, of which `count` are read or written,
+        // and each of those that are read points at a key of 8 bytes in `keys`. A number is as good a place for
+        // the pointers, which nobody follows.
         unsafe {
             let count = u32::try_from(count).unwrap_or(0);
-            let (places, found) = (places.as_mut_ptr(), found.as_mut_ptr());
+            let (places, found) = (places.as_mut_ptr(), data.as_mut_ptr().cast::<*mut c_void>());
             dpdk_sys::rte_hash_lookup_bulk_data(self.0.as_ptr(), places, count, &mut hits, found);
         }
-        data.iter_mut().zip(found).for_each(|(data, found)| *data = found.addr());
         hits
     }
 }

@@ -14,6 +14,14 @@ pub(crate) fn load_u64(from: &[u64; LANES]) -> __m512i {
     unsafe { _mm512_loadu_epi64(from.as_ptr().cast()) }
 }
 
+/// Writes eight words.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn store_u64(into: &mut [u64; LANES], vector: __m512i) {
+    // SAFETY: as above.
+    unsafe { _mm512_storeu_epi64(into.as_mut_ptr().cast(), vector) }
+}
+
 /// Sixteen words of 32 bits.
 #[inline]
 #[target_feature(enable = "avx512f")]

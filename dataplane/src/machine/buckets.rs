@@ -1,116 +1,151 @@
-//! Buckets of the MAC table for many keys, searched all together.
+//! Buckets of the MAC table for a burst's keys, searched all together.
 
 use crate::frame::{BURST_PKTS, Slots};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A cache line: four keys, then their values.
+/// A cache line: four keys, then their values, whose low half is the number that is looked for.
 pub(crate) type Bucket = [AtomicU64; 8];
-const VALUE_MASK: u64 = (1 << WAY_SHIFT) - 1;
 /// Keys of a bucket.
-pub(crate) const WAYS: usize = 4;
+const WAYS: usize = 4;
 
-/// Where in what [`find`] writes the way of the bucket is; values are shorter.
-pub(crate) const WAY_SHIFT: u32 = 48;
+/// What keys are hashed by: the upper half of `add + low * (key's lower half) + high * (its upper half)`.
+#[derive(Clone, Copy)]
+pub(crate) struct Hash {
+    pub(crate) add: u64,
+    pub(crate) low: u64,
+    pub(crate) high: u64,
+}
 
-/// Looks for each of the first `count` keys in the bucket that is its home. Writes the low 48 bits of their
-/// values, their ways above, and 0 for those that are not there. Words behind are undefined.
+impl Hash {
+    #[inline]
+    pub(crate) fn of(&self, key: u64) -> u32 {
+        let low = self.low.wrapping_mul(key & 0xffff_ffff);
+        let high = self.high.wrapping_mul(key >> 32);
+        (self.add.wrapping_add(low).wrapping_add(high) >> 32) as u32
+    }
+}
+
+/// The key of a MAC, which is in the low 48 bits as it lies in a frame, first byte lowest.
 #[inline]
-pub(crate) fn find(
+pub(crate) fn key(base: u64, mac: u64) -> u64 {
+    base | mac.swap_bytes() >> 16
+}
+
+/// Looks for the first `count` keys, each in the bucket that is its home by the hash. Writes the low halves of
+/// their values; answers which are 0 or not there, for which it writes 0. Words and bits behind are undefined.
+/// There are 2^n buckets. A key is not 0.
+#[inline]
+pub(crate) fn look_up(
     buckets: &[Bucket],
-    homes: &[u32; BURST_PKTS],
-    keys: &[u64; BURST_PKTS],
+    hash: &Hash,
+    base: u64,
+    macs: &[u64; BURST_PKTS],
     count: usize,
-    into: &mut [u64; BURST_PKTS],
-) {
+    into: &mut [u32; BURST_PKTS],
+) -> Slots {
     #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
     if super::has_avx512() && buckets.len().is_power_of_two() {
         // SAFETY: what it is compiled for has just been found.
-        return unsafe { wide::find(buckets, homes, keys, count, into) };
+        return unsafe { wide::look_up(buckets, hash, base, macs, count, into) };
     }
-    find_each(buckets, homes, keys, count, into);
+    look_up_each(buckets, hash, base, macs, count, into)
 }
 
-/// The same word by word.
-fn find_each(
+/// The same key by key: all buckets are on their way before the first is compared.
+fn look_up_each(
     buckets: &[Bucket],
-    homes: &[u32; BURST_PKTS],
-    keys: &[u64; BURST_PKTS],
+    hash: &Hash,
+    base: u64,
+    macs: &[u64; BURST_PKTS],
     count: usize,
-    into: &mut [u64; BURST_PKTS],
-) {
-    for ((home, key), into) in homes.iter().zip(keys).zip(into).take(count) {
-        let Some(bucket) = buckets.get(*home as usize) else { continue };
-        let (names, values) = bucket.split_at(WAYS);
-        let way = names.iter().position(|name| name.load(Ordering::Acquire) == *key);
-        *into = way.map_or(0, |way| {
-            values[way].load(Ordering::Acquire) & VALUE_MASK | (way as u64) << WAY_SHIFT
+    into: &mut [u32; BURST_PKTS],
+) -> Slots {
+    let mask = buckets.len().wrapping_sub(1);
+    let bucket = |key: u64| buckets.get(hash.of(key) as usize & mask);
+    for mac in &macs[..count] {
+        if let Some(bucket) = bucket(key(base, *mac)) {
+            super::prefetch(bucket);
+        }
+    }
+    let mut missing = 0;
+    for (slot, (mac, into)) in macs[..count].iter().zip(into).enumerate() {
+        let key = key(base, *mac);
+        *into = bucket(key).map_or(0, |bucket| {
+            let (names, values) = bucket.split_at(WAYS);
+            let way = names.iter().position(|name| name.load(Ordering::Acquire) == key);
+            way.map_or(0, |way| (values[way].load(Ordering::Acquire) & 0xffff_ffff) as u32)
         });
+        missing |= Slots::from(*into == 0) << slot;
     }
-}
-
-/// Which words are 0.
-#[inline]
-pub(crate) fn zeros(words: &[u64; BURST_PKTS]) -> Slots {
-    #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
-    if super::has_avx512() {
-        // SAFETY: what it is compiled for has just been found.
-        return unsafe { wide::zeros(words) };
-    }
-    zeros_each(words)
-}
-
-fn zeros_each(words: &[u64; BURST_PKTS]) -> Slots {
-    let bit = |(slot, word): (usize, &u64)| Slots::from(*word == 0) << slot;
-    words.iter().enumerate().map(bit).fold(0, |all, one| all | one)
+    missing
 }
 
 #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
 mod wide {
-    use super::super::avx512::{LANES, load_u64};
-    use super::{BURST_PKTS, Bucket, Slots, VALUE_MASK, WAY_SHIFT, WAYS};
+    use super::super::avx512::{LANES, load_u32, load_u64, store_u64};
+    use super::{BURST_PKTS, Bucket, Hash, Slots, WAYS};
     use std::arch::x86_64::*;
-    use std::sync::atomic::Ordering;
+    use std::hint::black_box;
 
+    const WORDS: usize = 2 * WAYS;
     /// Keys looked for without a look at the count.
     const STEP: usize = 8;
 
-    /// All keys of a bucket at a stroke; processors of this kind don't read the value before. There are 2^n buckets.
-    #[target_feature(enable = "avx512f,avx512vl")]
-    pub(super) fn find(
+    /// All keys of a bucket at a stroke; processors of this kind don't read the value before.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub(super) fn look_up(
         buckets: &[Bucket],
-        homes: &[u32; BURST_PKTS],
-        keys: &[u64; BURST_PKTS],
+        hash: &Hash,
+        base: u64,
+        macs: &[u64; BURST_PKTS],
         count: usize,
-        into: &mut [u64; BURST_PKTS],
-    ) {
-        let mask = buckets.len() - 1;
-        let one = |home: &u32, key: &u64, into: &mut u64| {
-            // SAFETY: an index masked by the last one is at most that; there is one.
-            let bucket = unsafe { buckets.get_unchecked(*home as usize & mask) };
-            // SAFETY: four words at the begin of the bucket, each aligned and so read whole.
-            let names = unsafe { _mm256_loadu_si256(bucket.as_ptr().cast()) };
-            let found = _mm256_cmpeq_epi64_mask(names, _mm256_set1_epi64x(key.cast_signed()));
-            // Where none is, the last one: a word that is there in any case.
-            let way = (u32::from(found) | 1 << (WAYS - 1)).trailing_zeros() as usize;
-            // SAFETY: the last bit set is one of the four lowest.
-            let value = unsafe { bucket.get_unchecked(WAYS + way) }.load(Ordering::Acquire);
-            let hit = value & VALUE_MASK | (way as u64) << WAY_SHIFT;
-            *into = if found == 0 { 0 } else { hit };
-        };
-        let places = homes.as_chunks::<STEP>().0.iter().zip(keys.as_chunks::<STEP>().0);
-        let steps = places.zip(into.as_chunks_mut::<STEP>().0);
-        for ((homes, keys), into) in steps.take(count.div_ceil(STEP)) {
-            for ((home, key), into) in homes.iter().zip(keys).zip(into) {
-                one(home, key, into);
+        into: &mut [u32; BURST_PKTS],
+    ) -> Slots {
+        let words = buckets.as_ptr().cast::<u64>();
+        let steps = count.div_ceil(STEP);
+        let (mut keys, mut places) = ([0; BURST_PKTS], [0; BURST_PKTS]);
+        let every = |word: u64| _mm512_set1_epi64(word.cast_signed());
+        // Of each word the low six bytes the other way round.
+        let swap = _mm_set_epi8(-1, -1, 8, 9, 10, 11, 12, 13, -1, -1, 0, 1, 2, 3, 4, 5);
+        let swap = _mm512_broadcast_i32x4(swap);
+        let (base, mask) = (every(base), every(buckets.len() as u64 - 1));
+        let (add, low, high) = (every(hash.add), every(hash.low), every(hash.high));
+        let each = macs.as_chunks().0.iter().zip(keys.as_chunks_mut().0);
+        for ((macs, keys), places) in each.zip(places.as_chunks_mut().0).take(steps) {
+            let key = _mm512_or_si512(base, _mm512_shuffle_epi8(load_u64(macs), swap));
+            store_u64(keys, key);
+            let low = _mm512_mullo_epi64(low, _mm512_and_si512(key, every(0xffff_ffff)));
+            let high = _mm512_mullo_epi64(high, _mm512_srli_epi64::<32>(key));
+            let sum = _mm512_add_epi64(add, _mm512_add_epi64(low, high));
+            let home = _mm512_and_si512(_mm512_srli_epi64::<32>(sum), mask);
+            // The bucket's first word.
+            store_u64(places, _mm512_slli_epi64::<{ WORDS.ilog2() }>(home));
+        }
+        // In memory, where each is one load away.
+        let (keys, places) = (black_box(&keys), black_box(&places));
+        for places in places.as_chunks::<STEP>().0.iter().take(steps) {
+            for place in places {
+                _mm_prefetch::<_MM_HINT_T0>(words.wrapping_add(*place as usize).cast());
             }
         }
-    }
-
-    #[target_feature(enable = "avx512f")]
-    pub(super) fn zeros(words: &[u64; BURST_PKTS]) -> Slots {
-        words.as_chunks().0.iter().enumerate().fold(0, |slots, (group, words)| {
-            let words = load_u64(words);
-            slots | Slots::from(_mm512_testn_epi64_mask(words, words)) << (group * LANES)
+        let each = keys.as_chunks::<STEP>().0.iter().zip(places.as_chunks::<STEP>().0);
+        let each = each.zip(into.as_chunks_mut::<STEP>().0);
+        for ((keys, places), into) in each.take(steps) {
+            for ((key, place), into) in keys.iter().zip(places).zip(into) {
+                // SAFETY: an index masked by the last one is at most that, and there is one: eight words from
+                // there on, each aligned and so read whole.
+                let (names, values) = unsafe {
+                    let bucket = words.add(*place as usize);
+                    (_mm256_loadu_si256(bucket.cast()), _mm256_loadu_si256(bucket.add(WAYS).cast()))
+                };
+                let found = _mm256_cmpeq_epi64_mask(names, _mm256_set1_epi64x(key.cast_signed()));
+                let value = _mm256_maskz_compress_epi64(found, values);
+                *into = _mm256_cvtsi256_si32(value).cast_unsigned();
+            }
+        }
+        into.as_chunks().0.iter().enumerate().fold(0, |slots, (group, words)| {
+            let words = load_u32(words);
+            slots | Slots::from(_mm512_testn_epi32_mask(words, words)) << (group * 2 * LANES)
         })
     }
 }
@@ -118,26 +153,35 @@ mod wide {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::first_slots;
     use proptest::prelude::*;
+
+    const BASE: u64 = 1 << 63 | 5 << 48;
 
     proptest! {
         #[test]
         fn many_at_once_are_what_one_after_another_are(
-            words in prop::collection::vec(prop::array::uniform8(1u64..9), 0..9),
-            homes in prop::collection::vec(0u32..8, BURST_PKTS),
-            keys in prop::collection::vec(1u64..12, BURST_PKTS),
+            names in prop::collection::vec(prop::array::uniform4(0u64..9), 1..9),
+            values in prop::collection::vec(prop::array::uniform4(any::<u64>()), 9),
+            words in any::<[u64; 3]>(),
+            macs in prop::collection::vec(prop_oneof![9 => 0u64..12, 1 => any::<u64>()], BURST_PKTS),
             count in 0..=BURST_PKTS,
         ) {
-            let buckets: Vec<_> = words.iter().map(|words| words.map(AtomicU64::new)).collect();
-            let keys: [u64; BURST_PKTS] = keys.try_into().unwrap();
-            let limit = u32::try_from(buckets.len()).unwrap().max(1);
-            let homes: Vec<_> = homes.iter().map(|home| home % limit).collect();
-            let homes: [u32; BURST_PKTS] = homes.try_into().unwrap();
+            let [add, low, high] = words;
+            let hash = Hash { add, low, high };
+            let buckets: Vec<Bucket> = names.iter().zip(&values).map(|(names, values)| {
+                let [a, b, c, d] = names.map(|name| key(BASE, name));
+                let [e, f, g, h] = *values;
+                [a, b, c, d, e, f, g, h].map(AtomicU64::new)
+            }).collect();
+            // A power of two of them.
+            let buckets = &buckets[..1 << buckets.len().ilog2()];
+            let macs: [u64; BURST_PKTS] = macs.try_into().unwrap();
             let (mut one, mut all) = ([7; BURST_PKTS], [7; BURST_PKTS]);
-            find_each(&buckets, &homes, &keys, count, &mut one);
-            find(&buckets, &homes, &keys, count, &mut all);
+            let missing = look_up_each(buckets, &hash, BASE, &macs, count, &mut one);
+            let missing_all = look_up(buckets, &hash, BASE, &macs, count, &mut all);
             prop_assert_eq!(&all[..count], &one[..count]);
-            prop_assert_eq!(zeros(&one), zeros_each(&one));
+            prop_assert_eq!(missing & first_slots(count), missing_all & first_slots(count));
         }
     }
 }

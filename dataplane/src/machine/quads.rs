@@ -1,15 +1,6 @@
 //! Rows of 16 bytes turned into columns, sixteen at a time.
 
-use super::avx512::LANES;
 use std::arch::x86_64::*;
-
-/// Writes eight words.
-#[inline]
-#[target_feature(enable = "avx512f")]
-pub(crate) fn store_u64(into: &mut [u64; LANES], vector: __m512i) {
-    // SAFETY: the array is as long as the vector; any address will do.
-    unsafe { _mm512_storeu_epi64(into.as_mut_ptr().cast(), vector) }
-}
 
 /// Sixteen rows of 16 bytes: lane `j` of vector `k` holds row `4 j + k`, so that columns come out in order.
 #[derive(Clone, Copy)]

@@ -10,7 +10,7 @@
 //! point. Until then its value stays what it was: a match always answers with a value of that key.
 //! A new entry's value is stored before its key; changing where an entry leads is one store.
 //!
-//! **Hostile keys.** Guests choose the MACs that are learned. The hash is keyed by a random number of
+//! **Hostile keys.** Guests choose the MACs that are learned. The hash is keyed by random numbers of
 //! this table, so none can work out which ones fall into the same bucket.
 
 mod hash;
@@ -19,17 +19,17 @@ mod writer;
 pub use writer::{MacEntry, MacWriter};
 
 use super::sync::{AtomicU32, AtomicU64, Ordering, Rows, zeroed_u32};
+#[cfg(loom)]
+use crate::frame::Slots;
 use crate::frame::{BURST_PKTS, first_slots};
 use crate::ids::{AdjacencyId, NetworkId};
-use crate::machine::buckets::{self, WAY_SHIFT};
+use crate::machine::buckets;
 use crate::machine::prefetch;
 use crate::wire::ethernet::MacAddr;
 use hash::KeyedHash;
 
 /// Entries of a bucket.
 const WAYS: usize = 4;
-/// Keys looked up without a look at how many there are; those behind them are looked up in vain.
-const STEP: usize = 8;
 /// Words of a bucket: keys, then values.
 const WORDS: usize = 2 * WAYS;
 
@@ -93,47 +93,17 @@ impl MacTable {
     #[inline]
     pub fn lookup_bulk(&self, keys: &[u64], out: &mut [Option<MacHit>]) {
         for (keys, out) in keys.chunks(BURST_PKTS).zip(out.chunks_mut(BURST_PKTS)) {
-            let mut burst = [0; BURST_PKTS];
-            burst[..keys.len()].copy_from_slice(keys);
-            let (homes, values) = self.find_burst(&burst, keys.len());
-            for (slot, out) in out.iter_mut().enumerate().take(keys.len()) {
-                let (key, home, value) = (burst[slot], homes[slot] as usize, values[slot]);
-                // An empty place has the key 0.
-                *out = if value == 0 || key == 0 {
-                    self.find(key, home)
-                } else {
-                    let way = (value >> WAY_SHIFT) as usize % WAYS;
-                    Some(hit(value, self::slot(home, way)))
-                };
-            }
-        }
-    }
-
-    /// The homes of so many keys, and the values that lie there, their ways above; 0 where there is none. All
-    /// home buckets are on their way before the first is compared.
-    #[inline]
-    fn find_burst(
-        &self,
-        keys: &[u64; BURST_PKTS],
-        count: usize,
-    ) -> ([u32; BURST_PKTS], [u64; BURST_PKTS]) {
-        let mut homes = [0; BURST_PKTS];
-        #[cfg_attr(loom, expect(unused_mut, reason = "loom looks at each, word by word"))]
-        let mut values = [0; BURST_PKTS];
-        let steps = keys.as_chunks::<STEP>().0.iter().zip(homes.as_chunks_mut::<STEP>().0);
-        for (keys, homes) in steps.take(count.div_ceil(STEP)) {
-            for (key, home) in keys.iter().zip(homes) {
-                let bucket = self.home(*key);
-                // The writer makes no more buckets than that.
-                *home = (bucket as u64 & 0xffff_ffff) as u32;
-                if let Some(bucket) = self.buckets.get(bucket) {
+            let mut homes = [0; BURST_PKTS];
+            for (key, home) in keys.iter().zip(&mut homes) {
+                *home = self.home(*key);
+                if let Some(bucket) = self.buckets.get(*home) {
                     prefetch(bucket);
                 }
             }
+            for ((key, home), out) in keys.iter().zip(homes).zip(out) {
+                *out = self.find(*key, home);
+            }
         }
-        #[cfg(not(loom))]
-        buckets::find(self.buckets.all(), &homes, keys, count, &mut values);
-        (homes, values)
     }
 
     /// The numbers of the adjacencies that the first so many MACs of a burst lead to, 0 for those that nobody
@@ -147,18 +117,17 @@ impl MacTable {
         out: &mut [u32; BURST_PKTS],
     ) {
         let base = Self::key(network, MacAddr::ZERO);
-        let keys = macs.map(|mac| base | mac.swap_bytes() >> 16);
-        let (homes, values) = self.find_burst(&keys, count);
-        for (out, value) in out.iter_mut().zip(&values) {
-            *out = (value & 0xffff_ffff) as u32;
-        }
-        let mut missing = buckets::zeros(&values) & first_slots(count);
+        #[cfg(not(loom))]
+        let missing = buckets::look_up(self.buckets.all(), &self.hash.0, base, macs, count, out);
+        #[cfg(loom)]
+        let missing = Slots::MAX;
+        let mut missing = missing & first_slots(count);
         while missing != 0 {
             let slot = missing.trailing_zeros() as usize % BURST_PKTS;
             missing &= missing - 1;
             // It may have had to go further.
-            let hit = self.find(keys[slot], homes[slot] as usize);
-            out[slot] = hit.map_or(0, |hit| hit.adjacency.0);
+            let key = buckets::key(base, macs[slot]);
+            out[slot] = self.find(key, self.home(key)).map_or(0, |hit| hit.adjacency.0);
         }
     }
 
