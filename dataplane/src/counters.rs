@@ -9,8 +9,9 @@
 //! Memory comes zeroed from the allocator and is touched only where an id is used, so a block for
 //! 65,536 adapters costs what the live ones use.
 
+use crate::frame::BURST_PKTS;
 use crate::ids::{AdapterId, PortId};
-use crate::machine::pairs;
+use crate::machine::pairs::{self, Cells, bump};
 use bytemuck::zeroed_slice_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -295,7 +296,7 @@ pub struct Counters {
     /// `PortId::LIMIT` rows of port counters and drops. Written by one worker, read by control.
     ports: Box<[AtomicU64]>,
     /// `AdapterId::LIMIT` rows of traffic, two to a cache line: each packet is counted here. Likewise.
-    adapters: Box<[[AtomicU64; ADAPTER_COUNTERS]]>,
+    adapters: Box<[Cells]>,
     /// `AdapterId::LIMIT` rows of drops. Likewise.
     adapter_drops: Box<[[AtomicU64; DropReason::COUNT]]>,
 }
@@ -304,12 +305,6 @@ impl Default for Counters {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// Adds without a locked instruction; right because a cell has one writer.
-#[inline]
-fn bump(cell: &AtomicU64, by: u64) {
-    cell.store(cell.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
 }
 
 impl Counters {
@@ -336,8 +331,20 @@ impl Counters {
         if let Some(row) = self.adapters.get(adapter.index()) {
             let [received, sent] = row.as_chunks::<2>().0 else { return };
             let pair = if way == Traffic::FromGuest { received } else { sent };
-            pairs::add(pair, [pkts, bytes]);
+            bump(&pair[0], pkts);
+            bump(&pair[1], bytes);
         }
+    }
+
+    /// Counts the first so many frames of a burst, each with its bytes, to the guest of its slot's adapter.
+    #[inline]
+    pub fn burst_to_guests(
+        &self,
+        adapter: impl Fn(usize) -> AdapterId,
+        bytes: &[u32; BURST_PKTS],
+        count: usize,
+    ) {
+        pairs::add_each(&self.adapters, |slot| adapter(slot).index(), bytes, count);
     }
 
     /// Counts dropped frames at the port and at the adapter that they came from.

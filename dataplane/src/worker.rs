@@ -347,7 +347,11 @@ impl<I: Io> Worker<I> {
 
     /// Takes up what control and other workers have put there, as far as it is there now and at most
     /// so many frames of each.
+    #[inline]
     fn take_in(&mut self, injects_max: usize, departures_max: usize, now_ns: u64) -> usize {
+        if self.injects.is_empty() && self.departures.is_empty() {
+            return 0;
+        }
         let injects = self.injects.len().min(injects_max);
         for inject in (0..injects).map_while(|_| self.injects.pop()) {
             self.path.inject(inject, now_ns);

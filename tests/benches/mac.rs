@@ -1,5 +1,6 @@
 //! Look-ups of the MAC table, a burst of 64 at a time, against DPDK's `rte_hash` in the same process.
 
+#[allow(dead_code, reason = "shared by benchmarks that each need a part")]
 mod oracle;
 
 use dataplane::dpdk::oracle::RteHash;

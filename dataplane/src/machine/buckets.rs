@@ -140,7 +140,10 @@ mod wide {
                 };
                 let found = _mm256_cmpeq_epi64_mask(names, _mm256_set1_epi64x(key.cast_signed()));
                 let value = _mm256_maskz_compress_epi64(found, values);
-                *into = _mm256_cvtsi256_si32(value).cast_unsigned();
+                // Volatile, else words are put together in vectors first, which costs more.
+                let into = &raw mut *into;
+                // SAFETY: a live word of the array.
+                unsafe { into.write_volatile(_mm256_cvtsi256_si32(value).cast_unsigned()) };
             }
         }
         into.as_chunks().0.iter().enumerate().fold(0, |slots, (group, words)| {

@@ -21,6 +21,21 @@ fn matches_each(words: &Column, word: u32) -> Slots {
     words.iter().enumerate().map(bit).fold(0, |all, one| all | one)
 }
 
+/// Whether all of the first so many words are this one, as far as the mask goes.
+#[inline]
+pub(crate) fn are_all(words: &Column, count: usize, word: u32, mask: u32) -> bool {
+    #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
+    if super::has_avx512() {
+        // SAFETY: what it is compiled for has just been found.
+        return unsafe { wide::are_all(words, count, word, mask) };
+    }
+    are_all_each(words, count, word, mask)
+}
+
+fn are_all_each(words: &Column, count: usize, word: u32, mask: u32) -> bool {
+    words.iter().take(count).all(|it| it & mask == word)
+}
+
 /// What the first so many words add up to, and the largest of them; each is below 2^24, as a frame's length is.
 #[inline]
 pub(crate) fn sum_and_largest(words: &Column, count: usize) -> (u32, u32) {
@@ -57,6 +72,18 @@ mod wide {
     }
 
     #[target_feature(enable = "avx512f")]
+    pub(super) fn are_all(words: &Column, count: usize, word: u32, mask: u32) -> bool {
+        let (word, mask) =
+            (_mm512_set1_epi32(word.cast_signed()), _mm512_set1_epi32(mask.cast_signed()));
+        let groups = words.as_chunks::<GROUP>().0.iter().enumerate();
+        let differ = groups.fold(0, |slots, (group, words)| {
+            let words = _mm512_and_si512(load_u32(words), mask);
+            slots | Slots::from(_mm512_cmpneq_epi32_mask(words, word)) << (group * GROUP)
+        });
+        differ & first_slots(count) == 0
+    }
+
+    #[target_feature(enable = "avx512f")]
     pub(super) fn sum_and_largest(words: &Column, count: usize) -> (u32, u32) {
         let slots = first_slots(count);
         let (mut sum, mut largest) = (_mm512_setzero_si512(), _mm512_setzero_si512());
@@ -84,6 +111,10 @@ mod tests {
         ) {
             let words: Column = words.try_into().unwrap();
             prop_assert_eq!(matches(&words, word), matches_each(&words, word));
+            for (word, mask) in [(word, 3), (words[0] & 1, 1)] {
+                let all = are_all(&words, count, word, mask);
+                prop_assert_eq!(all, are_all_each(&words, count, word, mask));
+            }
             prop_assert_eq!(sum_and_largest(&words, count), sum_and_largest_each(&words, count));
         }
     }

@@ -71,6 +71,8 @@ pub(super) struct Notes<'a> {
     pub(super) ways: &'a Ways,
     /// Their lengths.
     pub(super) bytes: &'a [u32; BURST_PKTS],
+    /// What those of the whole burst add up to, if that is known.
+    pub(super) sum: Option<u32>,
 }
 
 impl Notes<'_> {
@@ -80,22 +82,19 @@ impl Notes<'_> {
         Note { adapter, from: self.from, bytes: self.bytes[slot] }
     }
 
-    /// Counts the first so many frames as sent.
+    /// Counts the first so many frames of a burst of `count` as sent.
     #[inline]
-    fn count_sent(&self, counters: &Counters, port: PortId, sent: usize) {
-        let (pkts, bytes) = (sent as u64, columns::sum_and_largest(self.bytes, sent).0.into());
+    fn count_sent(&self, counters: &Counters, port: PortId, sent: usize, count: usize) {
+        let pkts = sent as u64;
+        let bytes = match self.sum.filter(|_| sent == count) {
+            Some(sum) => sum.into(),
+            None => columns::sum_and_largest(self.bytes, sent).0.into(),
+        };
         match self.ways.one_adapter() {
             Some(adapter) => counters.adapter_traffic(adapter, Traffic::ToGuest, pkts, bytes),
             None => {
-                let one = |slot: usize| {
-                    let (adapter, bytes) = (self.ways.way(slot).adapter(), self.bytes[slot].into());
-                    counters.adapter_traffic(adapter, Traffic::ToGuest, 1, bytes);
-                };
-                // Four at a time: the loop itself would be a quarter of the work.
-                for group in 0..(sent / 4).min(BURST_PKTS / 4) {
-                    (0..4).for_each(|slot| one(4 * group + slot));
-                }
-                (sent / 4 * 4..sent).for_each(one);
+                let adapter = |slot| self.ways.way(slot).adapter();
+                counters.burst_to_guests(adapter, self.bytes, sent);
             }
         }
         counters.port_add(self.from, PortCounter::Forwarded, pkts);
@@ -173,7 +172,7 @@ impl<I: Io> Egress<I> {
         {
             let unsent = queue.tx(burst);
             let sent = count - burst.len();
-            notes.count_sent(counters, port, sent);
+            notes.count_sent(counters, port, sent, count);
             if burst.is_empty() {
                 return;
             }

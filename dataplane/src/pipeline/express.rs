@@ -31,8 +31,9 @@ use crate::wire::ethernet::HEADER_BYTES;
 pub(super) struct Lane {
     heads: Heads,
     headers: Headers,
-    /// Bytes of the longest frame, plain or not.
+    /// Bytes of the longest frame, plain or not, and of all together.
     longest: u32,
+    sum: u32,
     /// What the FIB says of destinations.
     to: [u32; BURST_PKTS],
     /// And of sources.
@@ -58,6 +59,7 @@ impl Default for Lane {
             heads: Heads::default(),
             headers: Headers::default(),
             longest: 0,
+            sum: 0,
             to: column,
             from: column,
             ways: Ways::default(),
@@ -324,7 +326,9 @@ fn admitted(
     let first = from[slots.trailing_zeros() as usize % BURST_PKTS];
     let mut last = Source::read(tables, first, sender, port);
     if columns::matches(from, first) | !first_slots(count) == Slots::MAX {
-        *senders = [last.adapter.0; BURST_PKTS];
+        if matches!(sender, Sender::Shared) {
+            *senders = [last.adapter.0; BURST_PKTS];
+        }
         return match (last.is_admitted, last.except) {
             (false, _) => 0,
             (true, 0) => Slots::MAX,
@@ -407,7 +411,7 @@ impl Lane {
     fn read<F: Frame>(&mut self, pattern: &Pattern, burst: &Burst<F>, at: &Arrival<'_>) -> Slots {
         let slots = F::read_heads(burst, pattern, &mut self.heads);
         let (bytes, longest) = columns::sum_and_largest(&self.heads.bytes, burst.len());
-        self.longest = longest;
+        (self.longest, self.sum) = (longest, bytes);
         arrive(at.record, at.counters, burst.len() as u64, bytes.into());
         slots
     }
@@ -429,7 +433,9 @@ impl Lane {
     #[inline]
     fn notes(&self, plain: Plain, from: PortId) -> Notes<'_> {
         let bytes = if plain.is_routed { &self.headers.bytes } else { &self.heads.bytes };
-        Notes { from, ways: &self.ways, bytes }
+        // Without padding they are as long as they came in.
+        let sum = (plain.padded == 0).then_some(self.sum);
+        Notes { from, ways: &self.ways, bytes, sum }
     }
 }
 

@@ -4,6 +4,7 @@
 use super::{Arrival, Lane, Plain, server_replies};
 use crate::frame::{BURST_PKTS, Burst, Frame, Slots, WORD_SOURCE};
 use crate::ids::NetworkId;
+use crate::machine::columns;
 use crate::machine::headers::{self, ETHERNET_BYTES, MAC_MASK};
 use crate::pipeline::View;
 use crate::record::BridgedAdapter;
@@ -42,8 +43,7 @@ impl<'a> Member<'a> {
         }
         if let [(network, mask)] = *self.adapter.ipv4 {
             let (network, mask) = (u32::to_be(network), u32::to_be(mask));
-            let sources = sources.iter().take(count);
-            if sources.fold(0, |differs, source| differs | (source & mask ^ network)) == 0 {
+            if columns::are_all(sources, count, network, mask) {
                 return Slots::MAX;
             }
         }
