@@ -79,6 +79,7 @@ mod wide {
     use super::super::avx512::{are_alike, gather_u32, load_u32, store_u32};
     use super::{GROUP, KEYS, Levels, NUMBER};
     use std::arch::x86_64::*;
+    use std::sync::atomic::Ordering;
 
     /// Processors of this kind don't reorder loads, so a group is read after the cell that names it.
     #[target_feature(enable = "avx512f")]
@@ -97,16 +98,11 @@ mod wide {
         let index = _mm512_broadcastd_epi32(_mm512_castsi512_si128(index_a));
         let differ =
             _mm512_cmpneq_epi32_mask(index_a, index) | _mm512_cmpneq_epi32_mask(index_b, index);
-        let (mut a, mut b);
         if differ == 0 {
-            // Neighbors of one /24, as the guests of a host mostly are.
-            let cell = super::at(levels.first, (keys[0] >> levels.low_bits) as usize);
-            a = dwords(cell);
-            b = a;
-        } else {
-            a = gather_u32(levels.first, index_a);
-            b = gather_u32(levels.first, index_b);
+            return read_neighbors(levels, keys, into);
         }
+        let mut a = gather_u32(levels.first, index_a);
+        let mut b = gather_u32(levels.first, index_b);
         let second = |cells: __m512i, keys: __m512i| {
             let group = _mm512_sll_epi32(_mm512_and_si512(cells, dwords(NUMBER)), low_bits);
             _mm512_or_si512(group, _mm512_and_si512(keys, low))
@@ -129,6 +125,27 @@ mod wide {
         if let ([into_a, into_b], _) = into.as_chunks_mut::<16>() {
             store_u32(into_a, number(a));
             store_u32(into_b, number(b));
+        }
+    }
+
+    /// Of one cell of the first level, as the guests of a host mostly are: its group fits the first cache, where
+    /// a load by each key is sooner done than a gather.
+    #[inline]
+    fn read_neighbors(levels: Levels<'_>, keys: &[u32; KEYS], into: &mut [u32; KEYS]) {
+        let cell = super::at(levels.first, (keys[0] >> levels.low_bits) as usize);
+        let number = |cell: u32| if cell & NUMBER == 0 { levels.default } else { cell & NUMBER };
+        if cell & GROUP == 0 {
+            return into.fill(number(cell));
+        }
+        let mask = (1 << levels.low_bits) - 1;
+        let start = ((cell & NUMBER) as usize) << levels.low_bits;
+        let Some(group) = levels.second.get(start..=start + mask) else {
+            return into.fill(levels.default);
+        };
+        for (key, into) in keys.iter().zip(into) {
+            // SAFETY: an index of the low bits is at most the mask, which is the group's last.
+            let cell = unsafe { group.get_unchecked(*key as usize & mask) };
+            *into = number(cell.load(Ordering::Relaxed));
         }
     }
 
