@@ -6,7 +6,7 @@
 //! form has a plain one beside it that says what it does, and a test that both do the same.
 #![allow(unsafe_code, reason = "intrinsics and system calls without a safe name")]
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 pub(crate) mod buckets;
 pub(crate) mod cells;
@@ -26,15 +26,29 @@ pub(crate) use prefetch::prefetch;
 pub(crate) mod avx512;
 
 /// Whether vectors of 512 bits, with all that this program uses of them, are there.
+#[inline]
 pub(crate) fn has_avx512() -> bool {
-    static FOUND: OnceLock<bool> = OnceLock::new();
-    *FOUND.get_or_init(|| {
-        #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
-        return is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512dq")
-            && is_x86_feature_detected!("avx512vl");
-        #[cfg(not(all(target_arch = "x86_64", not(miri), not(loom))))]
-        false
-    })
+    // Asked several times for each burst: a lock for once would be three times the instructions.
+    match FOUND.load(Ordering::Relaxed) {
+        0 => look_for_avx512(),
+        found => found == PRESENT,
+    }
+}
+
+/// What has been found, 0 before anybody looked. Whoever looks finds the same.
+static FOUND: AtomicU8 = AtomicU8::new(0);
+const PRESENT: u8 = 1;
+const ABSENT: u8 = 2;
+
+#[cold]
+fn look_for_avx512() -> bool {
+    #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
+    let is_there = is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vl");
+    #[cfg(not(all(target_arch = "x86_64", not(miri), not(loom))))]
+    let is_there = false;
+    FOUND.store(if is_there { PRESENT } else { ABSENT }, Ordering::Relaxed);
+    is_there
 }

@@ -306,8 +306,10 @@ impl<I: Io> Worker<I> {
         let slot = &mut self.rx[at];
         let count = slot.rx.rx(burst);
         if count > 0 {
+            let is_prompt = self.awake <= FEW_QUEUES;
+            self.path.egress.is_prompt = is_prompt;
             self.path.run(slot.port, burst, now_ns);
-            if count >= SEND_AT_ONCE || self.awake <= FEW_QUEUES {
+            if count >= SEND_AT_ONCE || is_prompt {
                 self.path.flush();
             }
         }

@@ -87,7 +87,8 @@ mod wide {
     pub(super) fn sum_and_largest(words: &Column, count: usize) -> (u32, u32) {
         let slots = first_slots(count);
         let (mut sum, mut largest) = (_mm512_setzero_si512(), _mm512_setzero_si512());
-        for (group, words) in words.as_chunks::<GROUP>().0.iter().enumerate() {
+        let groups = words.as_chunks::<GROUP>().0.iter().enumerate();
+        for (group, words) in groups.take(count.div_ceil(GROUP)) {
             let here = (slots >> (group * GROUP) & 0xffff) as u16;
             let words = _mm512_maskz_mov_epi32(here, load_u32(words));
             sum = _mm512_add_epi32(sum, words);

@@ -242,19 +242,8 @@ mod wide {
         let special = _mm512_cmpge_epu8_mask(ends, bytes(223))
             | _mm512_cmpeq_epi8_mask(both, bytes(127))
             | _mm512_cmpeq_epi8_mask(both, bytes(169));
-        let special = special & 0x3333_3333_3333_3333;
-        if special == 0 { 0 } else { of_dwords(special) }
-    }
-
-    /// A bit for each four of which one is set.
-    #[cold]
-    fn of_dwords(mut bytes: u64) -> __mmask16 {
-        let mut dwords = 0;
-        while bytes != 0 {
-            dwords |= 1 << (bytes.trailing_zeros() / 4);
-            bytes &= bytes - 1;
-        }
-        dwords
+        // A bit for each of the words, of which the lower two bytes count.
+        _mm512_test_epi32_mask(_mm512_movm_epi8(special), dwords(0xffff))
     }
 
     /// As [`crate::wire::ipv4::counted_down`] does.

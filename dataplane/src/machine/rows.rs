@@ -52,6 +52,8 @@ mod wide {
     use std::hint::black_box;
     use std::sync::atomic::AtomicU64;
 
+    /// Numbers of a vector.
+    const GROUP: usize = 16;
     /// Rows read without a look at the count.
     const STEP: usize = 8;
 
@@ -68,10 +70,9 @@ mod wide {
         let first = _mm512_set1_epi32(numbers[0].cast_signed());
         let slots = first_slots(count);
         let mut inside = [0; BURST_PKTS];
-        for (group, (numbers, inside)) in
-            numbers.as_chunks().0.iter().zip(inside.as_chunks_mut().0).enumerate()
-        {
-            let here = (slots >> (group * 16) & 0xffff) as u16;
+        let groups = numbers.as_chunks().0.iter().zip(inside.as_chunks_mut().0).enumerate();
+        for (group, (numbers, inside)) in groups.take(count.div_ceil(GROUP)) {
+            let here = (slots >> (group * GROUP) & 0xffff) as u16;
             let numbers = _mm512_mask_mov_epi32(first, here, load_u32(numbers));
             let is_inside = _mm512_cmplt_epu32_mask(numbers, _mm512_set1_epi32(limit));
             store_u32(inside, _mm512_maskz_mov_epi32(is_inside, numbers));

@@ -115,6 +115,8 @@ pub struct Egress<I: Io> {
     ports: Box<[Option<Box<TxPort<I>>>]>,
     /// Ports with something in their buffer.
     waiting: Vec<PortId>,
+    /// Whether a burst, however short, leaves before the next queue is looked at.
+    pub(crate) is_prompt: bool,
 }
 
 impl<I: Io> Default for Egress<I> {
@@ -122,6 +124,7 @@ impl<I: Io> Default for Egress<I> {
         Self {
             ports: (0..PortId::LIMIT).map(|_| None).collect(),
             waiting: Vec::with_capacity(PortId::LIMIT),
+            is_prompt: false,
         }
     }
 }
@@ -153,8 +156,8 @@ impl<I: Io> Egress<I> {
         }
     }
 
-    /// The same for a burst, which does not wait if it has [`SEND_AT_ONCE`] frames. Leaves it empty; where
-    /// each frame came in is noted in those that stay.
+    /// The same for a burst, which does not wait if it has [`SEND_AT_ONCE`] frames or [`Egress::is_prompt`].
+    /// Leaves it empty; where each frame came in is noted in those that stay.
     #[inline]
     pub(super) fn push_all(
         &mut self,
@@ -168,7 +171,7 @@ impl<I: Io> Egress<I> {
         if let Some(Some(out)) = self.ports.get_mut(port.index())
             && let TxRoute::Own(queue) = &mut out.route
             && out.buffer.is_empty()
-            && count >= SEND_AT_ONCE
+            && (count >= SEND_AT_ONCE || self.is_prompt)
         {
             let unsent = queue.tx(burst);
             let sent = count - burst.len();
