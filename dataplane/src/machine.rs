@@ -25,6 +25,16 @@ pub(crate) use prefetch::prefetch;
 #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
 pub(crate) mod avx512;
 
+/// So many of a burst are sooner looked at one by one: words that were written so a moment ago can't be loaded as
+/// a vector before all of them have reached the cache.
+pub(crate) const FEW: usize = 3;
+
+/// Whether a burst of so many is looked at by vectors.
+#[inline]
+pub(crate) fn is_for_vectors(count: usize) -> bool {
+    count > FEW && has_avx512()
+}
+
 /// Whether vectors of 512 bits, with all that this program uses of them, are there.
 #[inline]
 pub(crate) fn has_avx512() -> bool {

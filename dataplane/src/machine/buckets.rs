@@ -44,7 +44,7 @@ pub(crate) fn look_up(
     into: &mut [u32; BURST_PKTS],
 ) -> Slots {
     #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
-    if super::has_avx512() && buckets.len().is_power_of_two() {
+    if super::is_for_vectors(count) && buckets.len().is_power_of_two() {
         // SAFETY: what it is compiled for has just been found.
         return unsafe { wide::look_up(buckets, hash, base, macs, count, into) };
     }

@@ -5,27 +5,27 @@ use crate::frame::{BURST_PKTS, Slots};
 /// A word of each slot.
 pub(crate) type Column = [u32; BURST_PKTS];
 
-/// Which of the words are this one.
+/// Which of the first `count` words are this one. Bits behind are undefined.
 #[inline]
-pub(crate) fn matches(words: &Column, word: u32) -> Slots {
+pub(crate) fn matches(words: &Column, count: usize, word: u32) -> Slots {
     #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
-    if super::has_avx512() {
+    if super::is_for_vectors(count) {
         // SAFETY: what it is compiled for has just been found.
         return unsafe { wide::matches(words, word) };
     }
-    matches_each(words, word)
+    matches_each(words, count, word)
 }
 
-fn matches_each(words: &Column, word: u32) -> Slots {
+fn matches_each(words: &Column, count: usize, word: u32) -> Slots {
     let bit = |(slot, it): (usize, &u32)| Slots::from(*it == word) << slot;
-    words.iter().enumerate().map(bit).fold(0, |all, one| all | one)
+    words.iter().enumerate().take(count).map(bit).fold(0, |all, one| all | one)
 }
 
 /// Whether all of the first so many words are this one, as far as the mask goes.
 #[inline]
 pub(crate) fn are_all(words: &Column, count: usize, word: u32, mask: u32) -> bool {
     #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
-    if super::has_avx512() {
+    if super::is_for_vectors(count) {
         // SAFETY: what it is compiled for has just been found.
         return unsafe { wide::are_all(words, count, word, mask) };
     }
@@ -40,7 +40,7 @@ fn are_all_each(words: &Column, count: usize, word: u32, mask: u32) -> bool {
 #[inline]
 pub(crate) fn sum_and_largest(words: &Column, count: usize) -> (u32, u32) {
     #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
-    if super::has_avx512() {
+    if super::is_for_vectors(count) {
         // SAFETY: what it is compiled for has just been found.
         return unsafe { wide::sum_and_largest(words, count) };
     }
@@ -101,6 +101,7 @@ mod wide {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::first_slots;
     use proptest::prelude::*;
 
     proptest! {
@@ -111,7 +112,8 @@ mod tests {
             count in 0..=BURST_PKTS,
         ) {
             let words: Column = words.try_into().unwrap();
-            prop_assert_eq!(matches(&words, word), matches_each(&words, word));
+            let found = matches(&words, count, word) & first_slots(count);
+            prop_assert_eq!(found, matches_each(&words, count, word));
             for (word, mask) in [(word, 3), (words[0] & 1, 1)] {
                 let all = are_all(&words, count, word, mask);
                 prop_assert_eq!(all, are_all_each(&words, count, word, mask));

@@ -55,7 +55,7 @@ fn is_special(first: u8) -> bool {
 #[inline]
 pub(crate) fn check(heads: &Heads, slots: Slots, count: usize, into: &mut Headers) -> Found {
     #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
-    if super::has_avx512() {
+    if super::is_for_vectors(count) {
         // SAFETY: what it is compiled for has just been found.
         return unsafe { wide::check(heads, slots, count, into) };
     }
@@ -92,15 +92,16 @@ fn check_each(heads: &Heads, slots: Slots, count: usize, into: &mut Headers) -> 
     found
 }
 
-/// UDP packets to a DHCP client's port, or too short for a UDP header and a byte.
+/// Of the first `count`, UDP packets to a DHCP client's port, or too short for a UDP header and a byte. Bits
+/// behind are undefined.
 #[inline]
-pub(crate) fn to_clients(heads: &Heads) -> Slots {
+pub(crate) fn to_clients(heads: &Heads, count: usize) -> Slots {
     #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
-    if super::has_avx512() {
+    if super::is_for_vectors(count) {
         // SAFETY: what it is compiled for has just been found.
         return unsafe { wide::to_clients(heads) };
     }
-    to_clients_each(heads)
+    to_clients_each(heads, count)
 }
 
 /// Port 68 as it lies behind the header, in its upper half.
@@ -108,8 +109,8 @@ const CLIENT_PORT: u32 = 0x4400 << 16;
 /// Bytes of a frame with a UDP header and a byte behind it.
 const UDP_BYTES_MIN: u32 = ETHERNET_BYTES + IPV4_BYTES + 8 + 1;
 
-fn to_clients_each(heads: &Heads) -> Slots {
-    (0..BURST_PKTS).fold(0, |slots, slot| {
+fn to_clients_each(heads: &Heads, count: usize) -> Slots {
+    (0..count.min(BURST_PKTS)).fold(0, |slots, slot| {
         let is_udp = heads.words[WORD_TTL][slot] >> 8 & 0xff == PROTOCOL_UDP.into();
         let is_to_client = heads.ports[slot] & 0xffff_0000 == CLIENT_PORT;
         let is_short = heads.bytes[slot] < UDP_BYTES_MIN;
@@ -117,23 +118,23 @@ fn to_clients_each(heads: &Heads) -> Slots {
     })
 }
 
-/// Frames whose first 48 bits are these.
+/// Of the first `count` frames, those whose first 48 bits are these. Bits behind are undefined.
 #[inline]
-pub(crate) fn to_mac(starts: &[u64; BURST_PKTS], mac: u64) -> Slots {
+pub(crate) fn to_mac(starts: &[u64; BURST_PKTS], count: usize, mac: u64) -> Slots {
     #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
-    if super::has_avx512() {
+    if super::is_for_vectors(count) {
         // SAFETY: what it is compiled for has just been found.
         return unsafe { wide::to_mac(starts, mac) };
     }
-    to_mac_each(starts, mac)
+    to_mac_each(starts, count, mac)
 }
 
 /// The low 48 bits: the first MAC of a frame whose first word it is.
 pub(crate) const MAC_MASK: u64 = (1 << 48) - 1;
 
-fn to_mac_each(starts: &[u64; BURST_PKTS], mac: u64) -> Slots {
+fn to_mac_each(starts: &[u64; BURST_PKTS], count: usize, mac: u64) -> Slots {
     let bit = |(slot, start): (usize, &u64)| Slots::from(start & MAC_MASK == mac) << slot;
-    starts.iter().enumerate().map(bit).fold(0, |all, one| all | one)
+    starts.iter().enumerate().take(count).map(bit).fold(0, |all, one| all | one)
 }
 
 /// Whether a header's words add up to a multiple of 0xffff (RFC 1071: in any byte order). They are
@@ -336,12 +337,15 @@ mod tests {
             let heads = columns(&packets);
             let mut heads = heads;
             heads.ports = heads.words[WORD_TTL].map(|word| word << 30 >> 6 | word & 1);
-            prop_assert_eq!(to_clients(&heads), to_clients_each(&heads));
+            let present = first_slots(count);
+            let is_to_client = to_clients(&heads, count) & present;
+            prop_assert_eq!(is_to_client, to_clients_each(&heads, count));
             heads.to = heads.words[WORD_SOURCE].map(|word| u64::from(word & 1) << 40 | u64::from(word & 2) << 60);
             let mac = heads.to[5] & MAC_MASK;
-            prop_assert_eq!(to_mac(&heads.to, mac), to_mac_each(&heads.to, mac));
+            let is_to_mac = to_mac(&heads.to, count, mac) & present;
+            prop_assert_eq!(is_to_mac, to_mac_each(&heads.to, count, mac));
             let (mut one, mut all) = (Headers::default(), Headers::default());
-            let slots = slots & first_slots(count);
+            let slots = slots & present;
             let found = check_each(&heads, slots, count, &mut one);
             prop_assert_eq!(check(&heads, slots, count, &mut all), found);
             for slot in (0..BURST_PKTS).filter(|slot| found.plain >> slot & 1 != 0) {

@@ -7,20 +7,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) type Row = [u64; 4];
 
 /// Reads the rows of the first `count` numbers; one that is not there reads as row 0, which holds nothing.
-/// Answers the bits in which any differs from the first. Rows behind are undefined.
+/// Writes the bits in which any differs from the first, too. Rows behind are undefined.
 #[inline]
 pub(crate) fn read(
     table: &[[AtomicU64; 4]],
     numbers: &[u32; BURST_PKTS],
     count: usize,
     into: &mut [Row; BURST_PKTS],
-) -> Row {
+    differs: &mut Row,
+) {
     #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
-    if super::has_avx512() && !table.is_empty() {
+    if super::is_for_vectors(count) && !table.is_empty() {
         // SAFETY: what it is compiled for has just been found.
-        return unsafe { wide::read(table, numbers, count, into) };
+        return unsafe { wide::read(table, numbers, count, into, differs) };
     }
-    read_each(table, numbers, count, into)
+    read_each(table, numbers, count, into, differs);
 }
 
 /// The same word by word.
@@ -29,9 +30,10 @@ fn read_each(
     numbers: &[u32; BURST_PKTS],
     count: usize,
     into: &mut [Row; BURST_PKTS],
-) -> Row {
+    differs: &mut Row,
+) {
     let mut first = None;
-    let mut differs = [0; 4];
+    *differs = [0; 4];
     for (number, into) in numbers.iter().zip(into).take(count) {
         let row = table.get(*number as usize).or(table.first());
         *into = row.map_or([0; 4], |row| row.each_ref().map(|it| it.load(Ordering::Relaxed)));
@@ -40,7 +42,6 @@ fn read_each(
             *differs |= *first ^ *word;
         }
     }
-    differs
 }
 
 #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
@@ -64,7 +65,8 @@ mod wide {
         numbers: &[u32; BURST_PKTS],
         count: usize,
         into: &mut [Row; BURST_PKTS],
-    ) -> Row {
+        differs: &mut Row,
+    ) {
         let limit = u32::try_from(table.len()).unwrap_or(u32::MAX).cast_signed();
         // Behind the burst the first stands again, so that nothing differs there.
         let first = _mm512_set1_epi32(numbers[0].cast_signed());
@@ -83,7 +85,7 @@ mod wide {
         let row = |number: u32| unsafe { table.get_unchecked(number as usize) }.as_ptr().cast();
         // SAFETY: four words of the table; any alignment will do.
         let first = unsafe { _mm256_loadu_si256(row(inside[0])) };
-        let mut differs = _mm256_setzero_si256();
+        let mut differ = _mm256_setzero_si256();
         let steps = inside.as_chunks::<STEP>().0.iter().zip(into.as_chunks_mut::<STEP>().0);
         for (numbers, into) in steps.take(count.div_ceil(STEP)) {
             for (number, into) in numbers.iter().zip(into) {
@@ -91,15 +93,13 @@ mod wide {
                 unsafe {
                     let row = _mm256_loadu_si256(row(*number));
                     _mm256_storeu_si256(into.as_mut_ptr().cast(), row);
-                    // differs | (first ^ row)
-                    differs = _mm256_ternarylogic_epi64::<0xf6>(differs, first, row);
+                    // differ | (first ^ row)
+                    differ = _mm256_ternarylogic_epi64::<0xf6>(differ, first, row);
                 }
             }
         }
-        let mut words = [0; 4];
         // SAFETY: four words of the array.
-        unsafe { _mm256_storeu_si256(words.as_mut_ptr().cast(), differs) };
-        words
+        unsafe { _mm256_storeu_si256(differs.as_mut_ptr().cast(), differ) };
     }
 }
 
@@ -120,8 +120,10 @@ mod tests {
             let numbers: [u32; BURST_PKTS] = numbers.try_into().unwrap();
             let numbers = if is_one { [numbers[0]; BURST_PKTS] } else { numbers };
             let (mut one, mut all) = ([[1; 4]; BURST_PKTS], [[1; 4]; BURST_PKTS]);
-            let differs = read_each(&rows, &numbers, count, &mut one);
-            prop_assert_eq!(read(&rows, &numbers, count, &mut all), differs);
+            let (mut differ, mut differ_all) = ([1; 4], [1; 4]);
+            read_each(&rows, &numbers, count, &mut one, &mut differ);
+            read(&rows, &numbers, count, &mut all, &mut differ_all);
+            prop_assert_eq!(differ, differ_all);
             prop_assert_eq!(&one[..count], &all[..count]);
             for (number, row) in numbers.iter().zip(one).take(count) {
                 let expected = words.get(*number as usize).or(words.first());

@@ -25,7 +25,7 @@ use crate::pipeline::Tables;
 use crate::record::{Attachment, PortRecord, RoutedAdapter};
 use crate::table::{AdjacencyKind, FIB_KEYS, Ipv4Fib, Way, Ways};
 use crate::wire::dhcp;
-use crate::wire::ethernet::HEADER_BYTES;
+use crate::wire::ethernet::{HEADER_BYTES, MacAddr};
 
 /// What the lane keeps of a burst, a column for each thing; valid for plain slots.
 pub(super) struct Lane {
@@ -44,6 +44,8 @@ pub(super) struct Lane {
     senders: [u32; BURST_PKTS],
     /// On another one: its adapter.
     sender: Option<AdapterId>,
+    /// What is decided.
+    plain: Plain,
     /// Leaves everything to the stages.
     #[cfg(test)]
     pub(super) is_closed: bool,
@@ -65,6 +67,7 @@ impl Default for Lane {
             ways: Ways::default(),
             senders: column,
             sender: None,
+            plain: Plain::NONE,
             #[cfg(test)]
             is_closed: false,
             #[cfg(test)]
@@ -73,11 +76,11 @@ impl Default for Lane {
     }
 }
 
-/// What the lane has decided of a burst.
-#[derive(Clone, Copy)]
-pub(super) struct Plain {
+/// What the lane has decided of a burst. Written and read word by word: what is put together from words and
+/// then copied as a whole waits until each has reached the cache, which is a tenth of a short burst's time.
+struct Plain {
     /// Frames that it passes.
-    pub(super) slots: Slots,
+    slots: Slots,
     /// Of those, with Ethernet padding behind the packet.
     padded: Slots,
     /// The one port that all of them leave by, if it is one.
@@ -95,45 +98,58 @@ mod bridge;
 /// Where a burst has come in, and what it is judged by.
 pub(super) struct Arrival<'a> {
     pub(super) record: &'a PortRecord,
+    pub(super) plan: &'a Plan,
     pub(super) view: &'a View,
     pub(super) tables: &'a Tables,
     pub(super) counters: &'a Counters,
 }
 
-/// Which frames of a burst the lane passes.
+/// Looks which frames of a burst the lane passes; [`Lane::plain_slots`] says which.
 ///
 /// Counts the burst at its port, once its lengths are read.
 #[inline]
-pub(super) fn look<F: Frame>(at: &Arrival<'_>, burst: &Burst<F>, lane: &mut Lane) -> Plain {
-    match lane.task_of(at.record, at.view) {
-        Task::Route(sender, pattern) => {
-            let slots = lane.read(&pattern, burst, at);
-            routed(at, sender, slots, burst, lane)
+pub(super) fn look<F: Frame>(at: &Arrival<'_>, burst: &Burst<F>, lane: &mut Lane) {
+    lane.plain.slots = 0;
+    lane.plain.padded = 0;
+    match lane.task_of(at.plan) {
+        Task::Route(sender) => {
+            let slots = lane.read(&at.plan.pattern, burst, at);
+            routed(at, *sender, slots, burst, lane);
         }
-        Task::Bridge(member, pattern) => {
-            let slots = lane.read(&pattern, burst, at);
-            bridge::bridged(at, &member, slots, burst, lane)
-        }
-        Task::None => {
-            let bytes = burst.iter().map(|frame| frame.len() as u64).sum();
-            arrive(at.record, at.counters, burst.len() as u64, bytes);
-            Plain::NONE
-        }
+        Task::Bridge => match bridge::Member::of(at.record, at.view) {
+            Some(member) => {
+                let slots = lane.read(&at.plan.pattern, burst, at);
+                bridge::bridged(at, &member, slots, burst, lane);
+            }
+            None => arrive_unread(at, burst),
+        },
+        Task::None => arrive_unread(at, burst),
     }
 }
 
-/// What most frames of a port are to be.
-enum Task<'a> {
-    Route(Sender, Pattern),
-    Bridge(bridge::Member<'a>, Pattern),
+/// Counts a burst whose frames the lane does not look at.
+fn arrive_unread<F: Frame>(at: &Arrival<'_>, burst: &Burst<F>) {
+    let bytes = burst.iter().map(|frame| frame.len() as u64).sum();
+    arrive(at.record, at.counters, burst.len() as u64, bytes);
+}
+
+/// What most frames of a port are to be: worked out once, when its record is put in force.
+pub(super) struct Plan {
+    task: Task,
+    pattern: Pattern,
+}
+
+enum Task {
+    Route(Sender),
+    Bridge,
     /// Anything: the stages look at each.
     None,
 }
 
-impl<'a> Task<'a> {
-    #[inline]
-    fn of(record: &'a PortRecord, view: &'a View) -> Self {
-        let own = record.own_mac;
+impl Plan {
+    pub(super) fn of(record: Option<&PortRecord>) -> Self {
+        let pattern = Pattern::routed(MacAddr::ZERO, None);
+        let Some(record) = record else { return Self { task: Task::None, pattern } };
         let (sender, from) = match &record.attachment {
             Attachment::Uplink(_) => (Sender::Wire, None),
             Attachment::Routed(RoutedAdapter { adapter, peer_mac, filters }) => {
@@ -142,14 +158,11 @@ impl<'a> Task<'a> {
             Attachment::Shared { peer_mac } => (Sender::Shared, Some(*peer_mac)),
             Attachment::Host { peer_mac } => (Sender::Server, Some(*peer_mac)),
             Attachment::Bridged(adapter) => {
-                return match bridge::Member::of(adapter, view) {
-                    Some(member) => Self::Bridge(member, Pattern::bridged(adapter.peer_mac)),
-                    None => Self::None,
-                };
+                return Self { task: Task::Bridge, pattern: Pattern::bridged(adapter.peer_mac) };
             }
-            _ => return Self::None,
+            _ => return Self { task: Task::None, pattern },
         };
-        Self::Route(sender, Pattern::routed(own, from))
+        Self { task: Task::Route(sender), pattern: Pattern::routed(record.own_mac, from) }
     }
 }
 
@@ -210,22 +223,23 @@ impl Source {
 }
 
 /// Which of the slots are plain packets for the router.
+#[inline]
 fn routed<F: Frame>(
     at: &Arrival<'_>,
     sender: Sender,
     slots: Slots,
     burst: &Burst<F>,
     lane: &mut Lane,
-) -> Plain {
-    let Arrival { record, view, tables, counters } = *at;
+) {
+    let Arrival { record, view, tables, counters, .. } = *at;
     let count = burst.len();
     let found = headers::check(&lane.heads, slots, count, &mut lane.headers);
     let mut slots = found.plain;
     if slots == 0 {
-        return Plain::NONE;
+        return;
     }
     if sender.is_guests() {
-        slots &= !server_replies(burst, headers::to_clients(&lane.heads) & slots);
+        slots &= !server_replies(burst, headers::to_clients(&lane.heads, count) & slots);
     }
     look_up(&tables.fib, &lane.headers.destinations, count, &mut lane.to);
     look_up(&tables.fib, &lane.headers.sources, count, &mut lane.from);
@@ -249,8 +263,10 @@ fn routed<F: Frame>(
             count_from_guest(counters, adapter, 1, bytes.into());
         }
     }
-    let port = alike.map(|way| way.port());
-    Plain { slots, padded: found.padded & slots, port, is_routed: true }
+    lane.plain.slots = slots;
+    lane.plain.padded = found.padded & slots;
+    lane.plain.port = alike.map(|way| way.port());
+    lane.plain.is_routed = true;
 }
 
 /// So many addresses are looked up sooner one by one.
@@ -325,14 +341,14 @@ fn admitted(
     // Sources come in runs, most of all from the wire and from a guest alone on its port.
     let first = from[slots.trailing_zeros() as usize % BURST_PKTS];
     let mut last = Source::read(tables, first, sender, port);
-    if columns::matches(from, first) | !first_slots(count) == Slots::MAX {
+    if columns::matches(from, count, first) | !first_slots(count) == Slots::MAX {
         if matches!(sender, Sender::Shared) {
             *senders = [last.adapter.0; BURST_PKTS];
         }
         return match (last.is_admitted, last.except) {
             (false, _) => 0,
             (true, 0) => Slots::MAX,
-            (true, except) => !columns::matches(sources, except),
+            (true, except) => !columns::matches(sources, count, except),
         };
     }
     let mut last_id = first;
@@ -350,25 +366,24 @@ fn admitted(
 
 impl<I: Io> Path<I> {
     /// Sends a burst of plain frames on its way; leaves it empty.
-    pub(super) fn pass_all(&mut self, from: PortId, plain: Plain, burst: &mut Burst<I::Frame>) {
+    pub(super) fn pass_all(&mut self, from: PortId, burst: &mut Burst<I::Frame>) {
         #[cfg(test)]
         {
             self.work.lane.passed += burst.len();
         }
         let lane = &self.work.lane;
-        if plain.padded != 0 {
-            burst.iter_mut().enumerate().for_each(|(slot, frame)| lane.trim(slot, plain, frame));
+        if lane.plain.padded != 0 {
+            burst.iter_mut().enumerate().for_each(|(slot, frame)| lane.trim(slot, frame));
         }
-        if plain.is_routed {
+        if lane.plain.is_routed {
             let ethernet = |slot| lane.ways.way(slot).ethernet();
             I::Frame::rewrite_heads(burst, ethernet, &lane.headers.counted);
         }
-        if let Some(port) = plain.port {
-            let notes = lane.notes(plain, from);
+        let notes = lane.notes(from);
+        if let Some(port) = lane.plain.port {
             let ingress = |slot| lane.ingress(slot, from);
             return self.egress.push_all(&self.counters, port, burst, &notes, ingress);
         }
-        let notes = lane.notes(plain, from);
         for (slot, mut frame) in burst.drain(..).enumerate() {
             frame.set_ingress(lane.ingress(slot, from));
             let port = lane.ways.way(slot).port();
@@ -377,14 +392,14 @@ impl<I: Io> Path<I> {
     }
 
     /// Sends one plain frame on its way.
-    pub(super) fn pass(&mut self, from: PortId, plain: Plain, slot: usize, mut frame: I::Frame) {
+    pub(super) fn pass(&mut self, from: PortId, slot: usize, mut frame: I::Frame) {
         #[cfg(test)]
         {
             self.work.lane.passed += 1;
         }
         let lane = &self.work.lane;
-        lane.trim(slot, plain, &mut frame);
-        if plain.is_routed {
+        lane.trim(slot, &mut frame);
+        if lane.plain.is_routed {
             let head = frame.head_mut().first_chunk_mut();
             if let Some(head) = head {
                 write_head(lane.ways.way(slot).ethernet(), lane.headers.counted[slot], head);
@@ -392,18 +407,24 @@ impl<I: Io> Path<I> {
         }
         frame.set_ingress(lane.ingress(slot, from));
         let port = lane.ways.way(slot).port();
-        self.egress.push(&self.counters, port, frame, lane.notes(plain, from).note(slot));
+        self.egress.push(&self.counters, port, frame, lane.notes(from).note(slot));
     }
 }
 
 impl Lane {
+    /// Frames that are plain, one bit each.
     #[inline]
-    fn task_of<'a>(&self, record: &'a PortRecord, view: &'a View) -> Task<'a> {
+    pub(super) fn plain_slots(&self) -> Slots {
+        self.plain.slots
+    }
+
+    #[inline]
+    fn task_of<'a>(&self, plan: &'a Plan) -> &'a Task {
         #[cfg(test)]
         if self.is_closed {
-            return Task::None;
+            return &Task::None;
         }
-        Task::of(record, view)
+        &plan.task
     }
 
     /// Reads the heads of a burst, counts it, and answers which frames fit the pattern.
@@ -418,8 +439,8 @@ impl Lane {
 
     /// Ethernet padding is no part of the packet and must not grow into the next frame.
     #[inline]
-    fn trim<F: Frame>(&self, slot: usize, plain: Plain, frame: &mut F) {
-        if plain.padded >> slot & 1 != 0 {
+    fn trim<F: Frame>(&self, slot: usize, frame: &mut F) {
+        if self.plain.padded >> slot & 1 != 0 {
             frame.truncate(self.headers.bytes[slot] as usize);
         }
     }
@@ -431,17 +452,10 @@ impl Lane {
 
     /// What its frames are counted by once they are sent.
     #[inline]
-    fn notes(&self, plain: Plain, from: PortId) -> Notes<'_> {
-        let bytes = if plain.is_routed { &self.headers.bytes } else { &self.heads.bytes };
+    fn notes(&self, from: PortId) -> Notes<'_> {
+        let bytes = if self.plain.is_routed { &self.headers.bytes } else { &self.heads.bytes };
         // Without padding they are as long as they came in.
-        let sum = (plain.padded == 0).then_some(self.sum);
+        let sum = (self.plain.padded == 0).then_some(self.sum);
         Notes { from, ways: &self.ways, bytes, sum }
-    }
-}
-
-impl Plain {
-    /// Whether all frames of a burst of so many are.
-    pub(super) fn is_all(&self, count: usize) -> bool {
-        self.slots == first_slots(count)
     }
 }

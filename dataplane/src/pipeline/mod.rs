@@ -38,14 +38,14 @@ pub use view::View;
 pub use work::Verdict;
 
 use crate::counters::{Counters, DropReason, PortCounter};
-use crate::frame::{Burst, Frame, Ingress};
+use crate::frame::{Burst, Frame, Ingress, Slots, first_slots};
 use crate::ids::{AdapterId, PortId};
 use crate::io::Io;
 use crate::punt::{Inject, Punt};
 use crate::record::{Attachment, PortRecord};
 use crate::table::{AdjacencyTable, Ipv4Fib, MacTable};
 use crossbeam::queue::ArrayQueue;
-use express::{Arrival, Plain};
+use express::Arrival;
 use std::sync::Arc;
 use work::Work;
 
@@ -103,15 +103,16 @@ impl<I: Io> Path<I> {
     /// Takes a burst that `port` received through all stages; `now_ns` is monotonic. Leaves it empty.
     #[inline]
     pub fn run(&mut self, port: PortId, burst: &mut Burst<I::Frame>, now_ns: u64) {
-        let Some(record) = self.view.port(port).filter(|_| self.view.is_forwarding) else {
+        let Some((record, plan)) = self.view.arrival(port).filter(|_| self.view.is_forwarding) else {
             return self.refuse(port, burst);
         };
         let (view, tables, counters) = (&self.view, &self.tables, &*self.counters);
-        let at = Arrival { record, view, tables, counters };
-        let plain = express::look(&at, burst, &mut self.work.lane);
-        if plain.is_all(burst.len()) {
-            self.pass_all(port, plain, burst);
-        } else if plain.slots == 0 {
+        let at = Arrival { record, plan, view, tables, counters };
+        express::look(&at, burst, &mut self.work.lane);
+        let plain = self.work.lane.plain_slots();
+        if plain == first_slots(burst.len()) {
+            self.pass_all(port, burst);
+        } else if plain == 0 {
             self.stages(port, burst, now_ns);
         } else {
             self.mixed(port, plain, burst, now_ns);
@@ -119,10 +120,10 @@ impl<I: Io> Path<I> {
     }
 
     /// Plain frames by the lane, the others by the stages, all in order.
-    fn mixed(&mut self, port: PortId, plain: Plain, burst: &mut Burst<I::Frame>, now_ns: u64) {
+    fn mixed(&mut self, port: PortId, plain: Slots, burst: &mut Burst<I::Frame>, now_ns: u64) {
         let (mut slots, mut others) = (Burst::new(), Burst::new());
         for (slot, frame) in burst.drain(..).enumerate() {
-            if plain.slots >> slot & 1 != 0 {
+            if plain >> slot & 1 != 0 {
                 slots.push(Ok((slot, frame)));
             } else {
                 slots.push(Err(others.len()));
@@ -133,7 +134,7 @@ impl<I: Io> Path<I> {
         let mut others = others.into_iter();
         for slot in slots {
             match slot {
-                Ok((slot, frame)) => self.pass(port, plain, slot, frame),
+                Ok((slot, frame)) => self.pass(port, slot, frame),
                 Err(slot) => {
                     if let Some(frame) = others.next() {
                         self.act(port, slot, frame, now_ns);

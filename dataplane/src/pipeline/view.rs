@@ -1,5 +1,6 @@
 //! A worker's own view of ports and networks: which record is in force.
 
+use super::express::Plan;
 use crate::ids::{NetworkId, PortId};
 use crate::record::{NetworkRecord, PortRecord};
 use std::net::Ipv4Addr;
@@ -11,6 +12,8 @@ pub(super) const LINK_LOCAL_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 /// Indexed by id; written by its worker between bursts, on control's message.
 pub struct View {
     ports: Box<[Option<Arc<PortRecord>>]>,
+    /// What the express lane looks for at each.
+    plans: Box<[Plan]>,
     networks: Box<[Option<Arc<NetworkRecord>>]>,
     /// A bit for each port that is an uplink.
     uplinks: [u64; PortId::LIMIT / 64],
@@ -24,6 +27,7 @@ impl Default for View {
     fn default() -> Self {
         Self {
             ports: (0..PortId::LIMIT).map(|_| None).collect(),
+            plans: (0..PortId::LIMIT).map(|_| Plan::of(None)).collect(),
             networks: (0..NetworkId::LIMIT).map(|_| None).collect(),
             uplinks: [0; PortId::LIMIT / 64],
             icmp_source: LINK_LOCAL_GATEWAY,
@@ -37,6 +41,12 @@ impl View {
     #[inline]
     pub fn port(&self, port: PortId) -> Option<&PortRecord> {
         self.ports.get(port.index())?.as_deref()
+    }
+
+    /// The same, and the express lane's plan for it.
+    #[inline]
+    pub(super) fn arrival(&self, port: PortId) -> Option<(&PortRecord, &Plan)> {
+        Some((self.port(port)?, self.plans.get(port.index())?))
     }
 
     /// Whether a port is an uplink.
@@ -69,6 +79,9 @@ impl View {
             let bit = 1 << (port.index() % 64);
             let is_uplink = record.as_ref().is_some_and(|record| record.attachment.is_uplink());
             *bits = if is_uplink { *bits | bit } else { *bits & !bit };
+        }
+        if let Some(plan) = self.plans.get_mut(port.index()) {
+            *plan = Plan::of(record.as_deref());
         }
         std::mem::replace(slot, record)
     }

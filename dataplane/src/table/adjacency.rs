@@ -228,7 +228,7 @@ impl AdjacencyTable {
     pub fn ways(&self, numbers: &[u32; BURST_PKTS], count: usize, into: &mut Ways) {
         #[cfg(not(loom))]
         {
-            into.differs = rows::read(self.rows.all(), numbers, count, &mut into.rows);
+            rows::read(self.rows.all(), numbers, count, &mut into.rows, &mut into.differs);
         }
         #[cfg(loom)]
         for (number, row) in numbers.iter().zip(&mut into.rows).take(count) {

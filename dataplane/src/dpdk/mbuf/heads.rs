@@ -47,7 +47,7 @@ pub(super) fn rewrite(
 #[inline]
 pub(super) fn read(burst: &Burst<Mbuf>, pattern: &Pattern, into: &mut Heads) -> Slots {
     #[cfg(target_arch = "x86_64")]
-    if crate::machine::has_avx512() && burst.len() >= wide::FRAMES_MIN {
+    if crate::machine::is_for_vectors(burst.len()) {
         // SAFETY: what it is compiled for has just been found.
         let is_plain = unsafe {
             match pattern.is_bridged() {
@@ -77,8 +77,6 @@ mod wide {
     use std::arch::x86_64::*;
     use std::mem::offset_of;
 
-    /// Fewer frames are read sooner one by one.
-    pub(super) const FRAMES_MIN: usize = 5;
     /// Frames read together: words of 32 bits in a vector.
     const GROUP: usize = 16;
     const GROUPS: usize = BURST_PKTS / GROUP;

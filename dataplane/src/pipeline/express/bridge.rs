@@ -1,13 +1,13 @@
 //! Plain frames of a network: from one of its members, whose source MAC and address are right, to a MAC in
 //! the table. They leave as they are.
 
-use super::{Arrival, Lane, Plain, server_replies};
+use super::{Arrival, Lane, server_replies};
 use crate::frame::{BURST_PKTS, Burst, Frame, Slots, WORD_SOURCE};
 use crate::ids::NetworkId;
 use crate::machine::columns;
 use crate::machine::headers::{self, ETHERNET_BYTES, MAC_MASK};
 use crate::pipeline::View;
-use crate::record::BridgedAdapter;
+use crate::record::{Attachment, BridgedAdapter, PortRecord};
 use crate::table::Way;
 
 /// A member whose frames the lane can judge.
@@ -22,7 +22,8 @@ impl<'a> Member<'a> {
     /// Not where sources are learned, where an address is right by more than the adapter's own list, or
     /// where somebody gets copies.
     #[inline]
-    pub(super) fn of(adapter: &'a BridgedAdapter, view: &View) -> Option<Self> {
+    pub(super) fn of(record: &'a PortRecord, view: &View) -> Option<Self> {
+        let Attachment::Bridged(adapter) = &record.attachment else { return None };
         let network = view.network(adapter.network)?;
         let is_listed = !adapter.filters.ip || !adapter.ipv4.is_empty();
         let is_plain = adapter.filters.mac && is_listed && network.promiscuous.is_empty();
@@ -64,17 +65,17 @@ pub(super) fn bridged<F: Frame>(
     slots: Slots,
     burst: &Burst<F>,
     lane: &mut Lane,
-) -> Plain {
+) {
     let Arrival { record, tables, .. } = *at;
     let count = burst.len();
     let Lane { heads, to, ways, longest, .. } = &mut *lane;
     let mut slots = slots & member.owns(&heads.words[WORD_SOURCE], count);
-    slots &= !headers::to_mac(&heads.to, member.router);
+    slots &= !headers::to_mac(&heads.to, count, member.router);
     if member.adapter.filters.dhcp {
-        slots &= !server_replies(burst, headers::to_clients(heads) & slots);
+        slots &= !server_replies(burst, headers::to_clients(heads, count) & slots);
     }
     if slots == 0 {
-        return Plain::NONE;
+        return;
     }
     tables.macs.lookup_burst(member.network, &heads.to, count, to);
     tables.adjacencies.ways(to, count, ways);
@@ -89,5 +90,7 @@ pub(super) fn bridged<F: Frame>(
         });
     }
     lane.sender = Some(member.adapter.adapter);
-    Plain { slots, padded: 0, port: alike.map(|way| way.port()), is_routed: false }
+    lane.plain.slots = slots;
+    lane.plain.port = alike.map(|way| way.port());
+    lane.plain.is_routed = false;
 }
