@@ -7,7 +7,7 @@
 //!
 //! Waiting is never by sched_yield: where control shares a core with a worker, Linux from 6.18 on takes
 //! a whole time slice off whoever yields to it, and a few yields starve the thread for seconds. So
-//! answers wait on a condition variable, and the control thread sleeps between two looks.
+//! answers and the control thread wait on condition variables.
 //!
 //! Invariant: a request is either taken by the control thread or given up by its caller, never
 //! both. A caller whose time ran out before the request was taken can therefore say that nothing
@@ -196,12 +196,14 @@ fn settle(flag: &AtomicBool) -> bool {
 #[derive(Clone)]
 pub struct ChannelBackend {
     requests: Sender<Pending>,
+    bell: Arc<Bell>,
     patience: Duration,
 }
 
 /// The control thread's end.
 pub struct Requests {
     requests: Receiver<Pending>,
+    bell: Arc<Bell>,
 }
 
 /// Owes one answer.
@@ -252,8 +254,31 @@ impl Reply {
     }
 }
 
-/// Between two looks of a control thread that waits for requests.
-const NAP: Duration = Duration::from_micros(500);
+/// Wakes the control thread for a request.
+#[derive(Default)]
+struct Bell {
+    has_rung: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Bell {
+    fn ring(&self) {
+        *self.lock() = true;
+        self.changed.notify_one();
+    }
+
+    /// Waits until it has rung since the last time, or so long.
+    fn wait(&self, patience: Duration) {
+        let has_rung = self.lock();
+        let waited = self.changed.wait_timeout_while(has_rung, patience, |has_rung| !*has_rung);
+        *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        self.has_rung.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Requests that may wait for the control thread; more are told to come back.
 const QUEUE: usize = 64;
 
@@ -261,7 +286,9 @@ const QUEUE: usize = 64;
 /// program uses [`PATIENCE`].
 pub fn channel(patience: Duration) -> (ChannelBackend, Requests) {
     let (sender, receiver) = channel::bounded(QUEUE);
-    (ChannelBackend { requests: sender, patience }, Requests { requests: receiver })
+    let bell = Arc::<Bell>::default();
+    let requests = Requests { requests: receiver, bell: bell.clone() };
+    (ChannelBackend { requests: sender, bell, patience }, requests)
 }
 
 /// How long a caller waits for the control thread. Attaching a slow NIC takes seconds.
@@ -282,6 +309,7 @@ impl Backend for ChannelBackend {
                 "guestway is ending; nothing was changed".into()
             })
         })?;
+        self.bell.ring();
         let seconds = self.patience.as_secs();
         match answer.wait(deadline) {
             ReplyState::Here(answer) => answer,
@@ -323,7 +351,7 @@ impl Requests {
             if left.is_zero() {
                 return None;
             }
-            std::thread::sleep(left.min(NAP));
+            self.bell.wait(left);
         }
     }
 }

@@ -39,8 +39,11 @@ use std::time::{Duration, Instant};
 const REQUESTS_PER_TURN: usize = 4;
 /// Frames taken from the workers before requests are looked at again.
 const PUNTS_PER_TURN: usize = 256;
-/// Longest sleep while nothing happens: what a first ARP answer may be late by.
-const IDLE: Duration = Duration::from_micros(500);
+/// Sleep while frames for control come in, which nothing wakes it for: what an ARP answer may be late by. While
+/// none come it grows, to the second: waking up costs who runs on this core, and what first comes then is late by
+/// that at most.
+const NAP: Duration = Duration::from_micros(500);
+const NAP_MAX: Duration = Duration::from_millis(4);
 /// Between two looks at links, failed devices and ages.
 const CHORES: Duration = Duration::from_millis(500);
 /// Until a port that failed is tried again.
@@ -91,9 +94,15 @@ impl Failure {
     }
 }
 
+/// How long to sleep when nothing has happened for so long.
+fn nap(quiet: Duration) -> Duration {
+    (quiet / 8).clamp(NAP, NAP_MAX)
+}
+
 impl Appliance {
     /// Runs until SIGTERM, SIGINT or a request to shut down.
     fn serve(&mut self, requests: &Requests) {
+        let mut busy_at = Instant::now();
         while !self.should_end.load(Ordering::Relaxed) {
             let mut is_busy = false;
             for _ in 0..REQUESTS_PER_TURN {
@@ -103,8 +112,14 @@ impl Appliance {
             }
             is_busy |= self.take_punts(PUNTS_PER_TURN);
             self.tick();
-            if !is_busy && let Some((request, responder)) = requests.next_within(IDLE) {
+            if !is_busy
+                && let Some((request, responder)) = requests.next_within(nap(busy_at.elapsed()))
+            {
                 responder.answer(self.answer(request));
+                is_busy = true;
+            }
+            if is_busy {
+                busy_at = Instant::now();
             }
         }
     }

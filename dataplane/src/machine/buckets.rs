@@ -8,12 +8,14 @@ pub(crate) type Bucket = [AtomicU64; 8];
 /// Keys of a bucket.
 const WAYS: usize = 4;
 
-/// What keys are hashed by: the upper half of `add + low * (key's lower half) + high * (its upper half)`.
+/// What keys are hashed by: `sum = add + low * (key's lower half) + high * (its upper half)`, then the upper half
+/// of `mix * (sum ^ sum >> 32)`, all modulo 2^64.
 #[derive(Clone, Copy)]
 pub(crate) struct Hash {
     pub(crate) add: u64,
     pub(crate) low: u64,
     pub(crate) high: u64,
+    pub(crate) mix: u64,
 }
 
 impl Hash {
@@ -21,7 +23,8 @@ impl Hash {
     pub(crate) fn of(&self, key: u64) -> u32 {
         let low = self.low.wrapping_mul(key & 0xffff_ffff);
         let high = self.high.wrapping_mul(key >> 32);
-        (self.add.wrapping_add(low).wrapping_add(high) >> 32) as u32
+        let sum = self.add.wrapping_add(low).wrapping_add(high);
+        (self.mix.wrapping_mul(sum ^ sum >> 32) >> 32) as u32
     }
 }
 
@@ -109,7 +112,7 @@ mod wide {
         let swap = _mm_set_epi8(-1, -1, 8, 9, 10, 11, 12, 13, -1, -1, 0, 1, 2, 3, 4, 5);
         let swap = _mm512_broadcast_i32x4(swap);
         let (base, mask) = (every(base), every(buckets.len() as u64 - 1));
-        let (add, low, high) = (every(hash.add), every(hash.low), every(hash.high));
+        let [add, low, high, mix] = [hash.add, hash.low, hash.high, hash.mix].map(every);
         let each = macs.as_chunks().0.iter().zip(keys.as_chunks_mut().0);
         for ((macs, keys), places) in each.zip(places.as_chunks_mut().0).take(steps) {
             let key = _mm512_or_si512(base, _mm512_shuffle_epi8(load_u64(macs), swap));
@@ -117,7 +120,9 @@ mod wide {
             let low = _mm512_mullo_epi64(low, _mm512_and_si512(key, every(0xffff_ffff)));
             let high = _mm512_mullo_epi64(high, _mm512_srli_epi64::<32>(key));
             let sum = _mm512_add_epi64(add, _mm512_add_epi64(low, high));
-            let home = _mm512_and_si512(_mm512_srli_epi64::<32>(sum), mask);
+            let mixed = _mm512_xor_si512(sum, _mm512_srli_epi64::<32>(sum));
+            let mixed = _mm512_mullo_epi64(mix, mixed);
+            let home = _mm512_and_si512(_mm512_srli_epi64::<32>(mixed), mask);
             // The bucket's first word.
             store_u64(places, _mm512_slli_epi64::<{ WORDS.ilog2() }>(home));
         }
@@ -166,12 +171,12 @@ mod tests {
         fn many_at_once_are_what_one_after_another_are(
             names in prop::collection::vec(prop::array::uniform4(0u64..9), 1..9),
             values in prop::collection::vec(prop::array::uniform4(any::<u64>()), 9),
-            words in any::<[u64; 3]>(),
+            words in any::<[u64; 4]>(),
             macs in prop::collection::vec(prop_oneof![9 => 0u64..12, 1 => any::<u64>()], BURST_PKTS),
             count in 0..=BURST_PKTS,
         ) {
-            let [add, low, high] = words;
-            let hash = Hash { add, low, high };
+            let [add, low, high, mix] = words;
+            let hash = Hash { add, low, high, mix };
             let buckets: Vec<Bucket> = names.iter().zip(&values).map(|(names, values)| {
                 let [a, b, c, d] = names.map(|name| key(BASE, name));
                 let [e, f, g, h] = *values;

@@ -103,7 +103,8 @@ impl<I: Io> Path<I> {
     /// Takes a burst that `port` received through all stages; `now_ns` is monotonic. Leaves it empty.
     #[inline]
     pub fn run(&mut self, port: PortId, burst: &mut Burst<I::Frame>, now_ns: u64) {
-        let Some((record, plan)) = self.view.arrival(port).filter(|_| self.view.is_forwarding) else {
+        let Some((record, plan)) = self.view.arrival(port).filter(|_| self.view.is_forwarding)
+        else {
             return self.refuse(port, burst);
         };
         let (view, tables, counters) = (&self.view, &self.tables, &*self.counters);

@@ -3,10 +3,11 @@
 use crate::machine::buckets::Hash;
 use std::hash::{BuildHasher, RandomState};
 
-/// Multilinear over the key's two halves: the upper half of `a + b * low + c * high` modulo 2^64. Strongly
-/// universal for random `a`, `b` and `c` (Lemire and Kaser, "Strongly universal string hashing is fast", The
-/// Computer Journal 57, 2014, theorem 3.1): whichever keys are chosen by who doesn't know these, any two of
-/// them fall into any two places as if drawn by lot.
+/// Multilinear over the key's two halves, `a + b * low + c * high` modulo 2^64, of which the upper half is
+/// strongly universal for random `a`, `b` and `c` (Lemire and Kaser, "Strongly universal string hashing is fast",
+/// The Computer Journal 57, 2014): whichever keys are chosen by who doesn't know these, any two of them fall into
+/// any two places as if drawn by lot. That alone takes keys in a row, as fleets of guests have, to places in a
+/// row, for a few `b` all to one; so the upper half is put over the lower one and all multiplied once more.
 #[derive(Clone, Copy)]
 pub(super) struct KeyedHash(pub(super) Hash);
 
@@ -14,8 +15,7 @@ impl KeyedHash {
     /// With a key from the operating system's randomness.
     pub(super) fn random() -> Self {
         let random = RandomState::new();
-        let [add, low, high] = [0u8, 1, 2].map(|word| random.hash_one(word));
-        Self(Hash { add, low, high })
+        Self::new([0u8, 1, 2, 3].map(|word| random.hash_one(word)))
     }
 
     /// With the same key each time, for tests that must repeat.
@@ -27,8 +27,12 @@ impl KeyedHash {
             let word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
             word ^ word >> 31
         };
-        let [add, low, high] = [1, 2, 3].map(word);
-        Self(Hash { add, low, high })
+        Self::new([1, 2, 3, 4].map(word))
+    }
+
+    fn new([add, low, high, mix]: [u64; 4]) -> Self {
+        // An even multiplier would lose what the lowest bits say.
+        Self(Hash { add, low, high, mix: mix | 1 })
     }
 
     #[inline]
