@@ -6,6 +6,7 @@
 //! form has a plain one beside it that says what it does, and a test that both do the same.
 #![allow(unsafe_code, reason = "intrinsics and system calls without a safe name")]
 
+use crate::frame::BURST_PKTS;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 pub(crate) mod buckets;
@@ -28,6 +29,13 @@ pub(crate) mod avx512;
 /// So many of a burst are sooner looked at one by one: words that were written so a moment ago can't be loaded as
 /// a vector before all of them have reached the cache.
 pub(crate) const FEW: usize = 3;
+
+/// Of a column, as much as there is to look at where that is little, else all: a loop whose end is known to the
+/// compiler is a third as long. What is found behind `count` is undefined.
+#[inline]
+pub(crate) fn worth_a_look<T>(column: &[T; BURST_PKTS], count: usize) -> &[T] {
+    if count <= FEW { &column[..count] } else { column }
+}
 
 /// Whether a burst of so many is looked at by vectors.
 #[inline]

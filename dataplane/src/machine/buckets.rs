@@ -64,23 +64,34 @@ fn look_up_each(
     into: &mut [u32; BURST_PKTS],
 ) -> Slots {
     let mask = buckets.len().wrapping_sub(1);
-    let bucket = |key: u64| buckets.get(hash.of(key) as usize & mask);
-    for mac in &macs[..count] {
-        if let Some(bucket) = bucket(key(base, *mac)) {
+    let mut wanted = [(0, 0); BURST_PKTS];
+    for (mac, wanted) in macs.iter().zip(&mut wanted).take(count) {
+        let key = key(base, *mac);
+        let home = hash.of(key) as usize & mask;
+        *wanted = (key, home);
+        if let Some(bucket) = buckets.get(home) {
             super::prefetch(bucket);
         }
     }
     let mut missing = 0;
-    for (slot, (mac, into)) in macs[..count].iter().zip(into).enumerate() {
-        let key = key(base, *mac);
-        *into = bucket(key).map_or(0, |bucket| {
-            let (names, values) = bucket.split_at(WAYS);
-            let way = names.iter().position(|name| name.load(Ordering::Acquire) == key);
-            way.map_or(0, |way| (values[way].load(Ordering::Acquire) & 0xffff_ffff) as u32)
-        });
+    for (slot, ((key, home), into)) in wanted.iter().zip(into).enumerate().take(count) {
+        *into = buckets.get(*home).map_or(0, |bucket| number_in(bucket, *key));
         missing |= Slots::from(*into == 0) << slot;
     }
     missing
+}
+
+/// The low half of a key's value, 0 where the key is not there.
+#[inline]
+fn number_in(bucket: &Bucket, key: u64) -> u32 {
+    let (names, values) = bucket.split_at(WAYS);
+    let found = names.iter().enumerate().fold(0u32, |found, (way, name)| {
+        found | u32::from(name.load(Ordering::Acquire) == key) << way
+    });
+    match values.get(found.trailing_zeros() as usize) {
+        Some(value) => (value.load(Ordering::Acquire) & 0xffff_ffff) as u32,
+        None => 0,
+    }
 }
 
 #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
@@ -93,6 +104,12 @@ mod wide {
     const WORDS: usize = 2 * WAYS;
     /// Keys looked for without a look at the count.
     const STEP: usize = 8;
+
+    #[inline]
+    fn index(place: u64) -> usize {
+        // Words of 64 bits are as long as pointers here.
+        usize::try_from(place).unwrap_or(0)
+    }
 
     /// All keys of a bucket at a stroke; processors of this kind don't read the value before.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
@@ -130,7 +147,7 @@ mod wide {
         let (keys, places) = (black_box(&keys), black_box(&places));
         for places in places.as_chunks::<STEP>().0.iter().take(steps) {
             for place in places {
-                _mm_prefetch::<_MM_HINT_T0>(words.wrapping_add(*place as usize).cast());
+                _mm_prefetch::<_MM_HINT_T0>(words.wrapping_add(index(*place)).cast());
             }
         }
         let each = keys.as_chunks::<STEP>().0.iter().zip(places.as_chunks::<STEP>().0);
@@ -140,7 +157,7 @@ mod wide {
                 // SAFETY: an index masked by the last one is at most that, and there is one: eight words from
                 // there on, each aligned and so read whole.
                 let (names, values) = unsafe {
-                    let bucket = words.add(*place as usize);
+                    let bucket = words.add(index(*place));
                     (_mm256_loadu_si256(bucket.cast()), _mm256_loadu_si256(bucket.add(WAYS).cast()))
                 };
                 let found = _mm256_cmpeq_epi64_mask(names, _mm256_set1_epi64x(key.cast_signed()));

@@ -13,12 +13,13 @@ pub(crate) fn matches(words: &Column, count: usize, word: u32) -> Slots {
         // SAFETY: what it is compiled for has just been found.
         return unsafe { wide::matches(words, word) };
     }
-    matches_each(words, count, word)
+    matches_each(super::worth_a_look(words, count), word)
 }
 
-fn matches_each(words: &Column, count: usize, word: u32) -> Slots {
+#[inline]
+fn matches_each(words: &[u32], word: u32) -> Slots {
     let bit = |(slot, it): (usize, &u32)| Slots::from(*it == word) << slot;
-    words.iter().enumerate().take(count).map(bit).fold(0, |all, one| all | one)
+    words.iter().enumerate().map(bit).fold(0, |all, one| all | one)
 }
 
 /// Whether all of the first so many words are this one, as far as the mask goes.
@@ -33,7 +34,7 @@ pub(crate) fn are_all(words: &Column, count: usize, word: u32, mask: u32) -> boo
 }
 
 fn are_all_each(words: &Column, count: usize, word: u32, mask: u32) -> bool {
-    words.iter().take(count).all(|it| it & mask == word)
+    words.iter().take(count).fold(0, |differs, it| differs | (it & mask ^ word)) == 0
 }
 
 /// What the first so many words add up to, and the largest of them; each is below 2^24, as a frame's length is.
@@ -113,7 +114,7 @@ mod tests {
         ) {
             let words: Column = words.try_into().unwrap();
             let found = matches(&words, count, word) & first_slots(count);
-            prop_assert_eq!(found, matches_each(&words, count, word));
+            prop_assert_eq!(found, matches_each(&words[..count], word));
             for (word, mask) in [(word, 3), (words[0] & 1, 1)] {
                 let all = are_all(&words, count, word, mask);
                 prop_assert_eq!(all, are_all_each(&words, count, word, mask));

@@ -109,11 +109,14 @@ const CLIENT_PORT: u32 = 0x4400 << 16;
 /// Bytes of a frame with a UDP header and a byte behind it.
 const UDP_BYTES_MIN: u32 = ETHERNET_BYTES + IPV4_BYTES + 8 + 1;
 
+#[inline]
 fn to_clients_each(heads: &Heads, count: usize) -> Slots {
-    (0..count.min(BURST_PKTS)).fold(0, |slots, slot| {
-        let is_udp = heads.words[WORD_TTL][slot] >> 8 & 0xff == PROTOCOL_UDP.into();
-        let is_to_client = heads.ports[slot] & 0xffff_0000 == CLIENT_PORT;
-        let is_short = heads.bytes[slot] < UDP_BYTES_MIN;
+    let ttls = super::worth_a_look(&heads.words[WORD_TTL], count).iter();
+    let each = ttls.zip(&heads.ports).zip(&heads.bytes).enumerate();
+    each.fold(0, |slots, (slot, ((ttl, ports), bytes))| {
+        let is_udp = ttl >> 8 & 0xff == PROTOCOL_UDP.into();
+        let is_to_client = ports & 0xffff_0000 == CLIENT_PORT;
+        let is_short = *bytes < UDP_BYTES_MIN;
         slots | Slots::from(is_udp && (is_to_client || is_short)) << slot
     })
 }
@@ -126,15 +129,16 @@ pub(crate) fn to_mac(starts: &[u64; BURST_PKTS], count: usize, mac: u64) -> Slot
         // SAFETY: what it is compiled for has just been found.
         return unsafe { wide::to_mac(starts, mac) };
     }
-    to_mac_each(starts, count, mac)
+    to_mac_each(super::worth_a_look(starts, count), mac)
 }
 
 /// The low 48 bits: the first MAC of a frame whose first word it is.
 pub(crate) const MAC_MASK: u64 = (1 << 48) - 1;
 
-fn to_mac_each(starts: &[u64; BURST_PKTS], count: usize, mac: u64) -> Slots {
+#[inline]
+fn to_mac_each(starts: &[u64], mac: u64) -> Slots {
     let bit = |(slot, start): (usize, &u64)| Slots::from(start & MAC_MASK == mac) << slot;
-    starts.iter().enumerate().take(count).map(bit).fold(0, |all, one| all | one)
+    starts.iter().enumerate().map(bit).fold(0, |all, one| all | one)
 }
 
 /// Whether a header's words add up to a multiple of 0xffff (RFC 1071: in any byte order). They are
@@ -339,11 +343,11 @@ mod tests {
             heads.ports = heads.words[WORD_TTL].map(|word| word << 30 >> 6 | word & 1);
             let present = first_slots(count);
             let is_to_client = to_clients(&heads, count) & present;
-            prop_assert_eq!(is_to_client, to_clients_each(&heads, count));
+            prop_assert_eq!(is_to_client, to_clients_each(&heads, count) & present);
             heads.to = heads.words[WORD_SOURCE].map(|word| u64::from(word & 1) << 40 | u64::from(word & 2) << 60);
             let mac = heads.to[5] & MAC_MASK;
             let is_to_mac = to_mac(&heads.to, count, mac) & present;
-            prop_assert_eq!(is_to_mac, to_mac_each(&heads.to, count, mac));
+            prop_assert_eq!(is_to_mac, to_mac_each(&heads.to[..count], mac));
             let (mut one, mut all) = (Headers::default(), Headers::default());
             let slots = slots & present;
             let found = check_each(&heads, slots, count, &mut one);
