@@ -140,13 +140,14 @@ impl Default for Heads {
 pub const REWRITTEN_BYTES: usize = 26;
 
 /// Writes what a router changes at a frame's head: both MACs, which are the first six bytes of a word each,
-/// and the third word of the IPv4 header. The EtherType is IPv4's.
+/// and the third word of the IPv4 header.
 #[inline]
 pub fn write_head([to, from]: [u64; 2], middle: u32, head: &mut [u8; REWRITTEN_BYTES]) {
+    let kind = [head[12], head[13]];
     // Each store overlaps the one before by the two bytes that that has too many.
     head[..8].copy_from_slice(&to.to_le_bytes());
     head[6..14].copy_from_slice(&from.to_le_bytes());
-    head[12..14].copy_from_slice(&[8, 0]);
+    head[12..14].copy_from_slice(&kind);
     head[22..].copy_from_slice(&middle.to_le_bytes());
 }
 

@@ -1,5 +1,6 @@
 //! The path of a packet in this process, one worker over net_pcap and net_null, beside a loop that does
 //! nothing but receive and send on such devices: what each case costs beyond that is the path's own.
+//! With `--count` its instructions instead, function by function, each counted as it runs.
 
 #[allow(dead_code, reason = "shared by benchmarks that each need a part")]
 mod oracle;
@@ -19,12 +20,13 @@ use dataplane::table::{Adjacency, AdjacencyKind, AdjacencyWriter, Ipv4FibWriter,
 use dataplane::wire::ethernet::MacAddr;
 use dataplane::worker::{Command, Worker};
 use oracle::{eal, per_item};
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use tests::frames::{ethernet, ipv4, udp};
 use tests::measure::{Better, Choice, Contestant, Report, take_turns};
-use tests::replay;
+use tests::{replay, steps};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -178,8 +180,42 @@ fn worker(pool: Pool, rx: (PortId, Rx), tx: (PortId, Tx), count: u32) -> Result<
     Ok(worker)
 }
 
+/// A case: its name, whose frames, from and to which port, how many destinations.
+type Case = (&'static str, fn(u32) -> Vec<Vec<u8>>, PortId, PortId, u32);
+
+const CASES: [Case; 5] = [
+    ("route, 1", routed_frames, UP, VENET, 1),
+    ("route, 256", routed_frames, UP, VENET, 256),
+    ("route, 4096", routed_frames, UP, VENET, 4096),
+    ("bridge, 256", bridged_frames, GUEST, UP, 256),
+    ("bridge, 4096", bridged_frames, GUEST, UP, 4096),
+];
+
+/// Times round the loop that are counted: so many that a report to control, which is not in each, has its part.
+const TURNS_COUNTED: usize = 128;
+
+/// Prints each wanted case's instructions for a packet by function, those of `io` as one.
+fn count(choice: &Choice) -> Result<()> {
+    for (case, ..) in CASES.iter().filter(|(case, ..)| choice.wants(case)) {
+        let counts = steps::count(&[case], 2)?;
+        let [ours, io] = &counts[..] else { return Err("two parts".into()) };
+        let packets = (TURNS_COUNTED * BURST_PKTS) as f64;
+        let sum = |counts: &BTreeMap<String, u64>| counts.values().sum::<u64>() as f64 / packets;
+        println!("{case}: {:.1} instructions per packet, io {:.1}", sum(ours), sum(io));
+        let mut rows: Vec<_> = ours.iter().collect();
+        rows.sort_by_key(|(_, times)| std::cmp::Reverse(**times));
+        for (name, times) in rows.into_iter().take(30) {
+            println!("{:8.2}  {name}", *times as f64 / packets);
+        }
+    }
+    Ok(())
+}
+
 fn main() -> Result<()> {
     let choice = Choice::from_arguments();
+    if std::env::args().any(|word| word == "--count") {
+        return count(&choice);
+    }
     let eal = eal()?;
     let mut devices = Devices {
         eal,
@@ -188,21 +224,33 @@ fn main() -> Result<()> {
         next: 0,
     };
     let mut report = Report::new("path");
-    for (case, frames, from, to, count) in [
-        ("route, 1", routed_frames(1), UP, VENET, 1),
-        ("route, 256", routed_frames(256), UP, VENET, 256),
-        ("route, 4096", routed_frames(4096), UP, VENET, 4096),
-        ("bridge, 256", bridged_frames(256), GUEST, UP, 256),
-        ("bridge, 4096", bridged_frames(4096), GUEST, UP, 4096),
-    ] {
+    for (case, frames, from, to, count) in CASES {
         if !choice.wants(case) {
             continue;
         }
+        let frames = frames(count);
         let (rx, tx) = devices.pair(&frames)?;
         let (mut io_rx, mut io_tx) = devices.pair(&frames)?;
         let mut worker = worker(devices.pool, (from, rx), (to, tx), count)?;
         let mut burst = Burst::new();
         let mut io_burst = Burst::new();
+        if steps::is_counted() {
+            let mut ours = |turns| {
+                for _ in 0..turns {
+                    worker.turn(&mut burst);
+                }
+            };
+            let mut io = |turns| {
+                for _ in 0..turns {
+                    io_rx.rx(&mut io_burst);
+                    io_tx.tx(&mut io_burst);
+                }
+            };
+            ours(TURNS);
+            io(TURNS);
+            steps::work_through(&mut [&mut || ours(TURNS_COUNTED), &mut || io(TURNS_COUNTED)])?;
+            return Ok(());
+        }
         let ghz = lcore::tsc_hz() as f64 / 1e9;
         let mut contestants = [
             Contestant::new("ours", || {

@@ -47,6 +47,8 @@ pub mod raw;
 pub mod record;
 pub mod replay;
 pub mod shell;
+#[cfg(all(feature = "bench", target_arch = "x86_64"))]
+pub mod steps;
 pub mod tcp;
 pub mod telemetry;
 pub mod timed;
