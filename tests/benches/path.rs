@@ -191,8 +191,8 @@ const CASES: [Case; 5] = [
     ("bridge, 4096", bridged_frames, GUEST, UP, 4096),
 ];
 
-/// Times round the loop that are counted: so many that a report to control, which is not in each, has its part.
-const TURNS_COUNTED: usize = 128;
+/// Times round the loop that are counted, which takes half a minute.
+const TURNS_COUNTED: usize = 16;
 
 /// Prints each wanted case's instructions for a packet by function, those of `io` as one.
 fn count(choice: &Choice) -> Result<()> {
