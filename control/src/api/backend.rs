@@ -391,6 +391,20 @@ mod tests {
         control.join().unwrap();
     }
 
+    /// It may nap for longer than its callers wait.
+    #[test]
+    fn a_request_wakes_control() {
+        let (backend, requests) = channel(Duration::from_secs(5));
+        let control = thread::spawn(move || {
+            let (_, responder) = requests.next_within(PATIENCE).unwrap();
+            responder.answer(Ok(Answer::Done));
+        });
+        // So that it has nothing to do and sleeps.
+        thread::sleep(Duration::from_millis(100));
+        assert_eq!(backend.call(Request::Act(Action::Stop)).unwrap(), Answer::Done);
+        control.join().unwrap();
+    }
+
     #[test]
     fn a_request_given_up_is_never_carried_out() {
         let (backend, requests) = channel(Duration::from_millis(20));

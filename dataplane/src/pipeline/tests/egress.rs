@@ -37,6 +37,16 @@ fn what_a_full_transmit_queue_does_not_take_is_dropped_and_counted() {
 }
 
 #[test]
+fn what_a_burst_is_padded_with_is_counted_as_received_and_not_as_sent() {
+    let mut lab = Lab::new();
+    let bytes = from_c1(C2, 0).len() as u64;
+    let frames: Vec<_> = (0..8).map(|id| [from_c1(C2, id), vec![0; 9]].concat()).collect();
+    lab.receive_all(C1, &frames);
+    assert_eq!(lab.counts(C1).counter(PortCounter::RxBytes), 8 * (bytes + 9));
+    assert_eq!(lab.counts(C2).counter(PortCounter::TxBytes), 8 * bytes);
+}
+
+#[test]
 fn a_queue_that_is_closed_for_a_moment_gets_its_frames_later_and_in_order() {
     let mut lab = Lab::with(256, 100, Rates::default());
     lab.ports[&C2].close(Unsent::Later);
