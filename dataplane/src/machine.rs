@@ -7,7 +7,6 @@
 #![allow(unsafe_code, reason = "intrinsics and system calls without a safe name")]
 
 use crate::frame::BURST_PKTS;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 pub(crate) mod buckets;
 pub(crate) mod cells;
@@ -37,36 +36,42 @@ pub(crate) fn worth_a_look<T>(column: &[T; BURST_PKTS], count: usize) -> &[T] {
     if count <= FEW { &column[..count] } else { column }
 }
 
-/// Whether a burst of so many is looked at by vectors.
-#[inline]
-pub(crate) fn is_for_vectors(count: usize) -> bool {
-    count > FEW && has_avx512()
-}
+#[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
+pub(crate) use vectors::{has_avx512, is_for_vectors};
 
-/// Whether vectors of 512 bits, with all that this program uses of them, are there.
-#[inline]
-pub(crate) fn has_avx512() -> bool {
-    // Asked several times for each burst: a lock for once would be three times the instructions.
-    match FOUND.load(Ordering::Relaxed) {
-        0 => look_for_avx512(),
-        found => found == PRESENT,
+#[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
+mod vectors {
+    use super::FEW;
+    use std::sync::atomic::{AtomicU8, Ordering};
+
+    /// Whether a burst of so many is looked at by vectors.
+    #[inline]
+    pub(crate) fn is_for_vectors(count: usize) -> bool {
+        count > FEW && has_avx512()
     }
-}
 
-/// What has been found, 0 before anybody looked. Whoever looks finds the same.
-static FOUND: AtomicU8 = AtomicU8::new(0);
-const PRESENT: u8 = 1;
-const ABSENT: u8 = 2;
+    /// Whether vectors of 512 bits, with all that this program uses of them, are there.
+    #[inline]
+    pub(crate) fn has_avx512() -> bool {
+        // Asked several times for each burst: a lock for once would be three times the instructions.
+        match FOUND.load(Ordering::Relaxed) {
+            0 => look_for_avx512(),
+            found => found == PRESENT,
+        }
+    }
 
-#[cold]
-fn look_for_avx512() -> bool {
-    #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
-    let is_there = is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512dq")
-        && is_x86_feature_detected!("avx512vl");
-    #[cfg(not(all(target_arch = "x86_64", not(miri), not(loom))))]
-    let is_there = false;
-    FOUND.store(if is_there { PRESENT } else { ABSENT }, Ordering::Relaxed);
-    is_there
+    /// What has been found, 0 before anybody looked. Whoever looks finds the same.
+    static FOUND: AtomicU8 = AtomicU8::new(0);
+    const PRESENT: u8 = 1;
+    const ABSENT: u8 = 2;
+
+    #[cold]
+    fn look_for_avx512() -> bool {
+        let is_there = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl");
+        FOUND.store(if is_there { PRESENT } else { ABSENT }, Ordering::Relaxed);
+        is_there
+    }
 }

@@ -57,12 +57,14 @@ fn read_each(levels: Levels<'_>, keys: &[u32; KEYS], into: &mut [u32; KEYS]) {
 }
 
 /// A cell, or 0 where there is none.
+#[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
 #[inline]
 fn at(cells: &[AtomicU32], index: usize) -> u32 {
     cells.get(index).map_or(0, |cell| cell.load(Ordering::Acquire))
 }
 
 /// The same for one key.
+#[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
 #[inline]
 fn read_one(levels: Levels<'_>, key: u32) -> u32 {
     let Levels { first, second, low_bits, default } = levels;
