@@ -84,18 +84,14 @@ pub trait Frame: Sized + Send {
     fn read_heads(burst: &Burst<Self>, pattern: &Pattern, into: &mut Heads) -> Slots {
         read_each_head(burst, pattern, into)
     }
-    /// Writes what a router changes at the heads of plain frames: of each slot what [`write_head`] takes.
+    /// As [`write_each_head`], which says what it does.
     #[inline]
     fn rewrite_heads(
         burst: &mut Burst<Self>,
         ethernet: impl Fn(usize) -> [u64; 2],
         middle: &[u32; BURST_PKTS],
     ) {
-        for (slot, (frame, middle)) in burst.iter_mut().zip(middle).enumerate() {
-            if let Some(head) = frame.head_mut().first_chunk_mut() {
-                write_head(ethernet(slot), *middle, head);
-            }
-        }
+        write_each_head(burst, ethernet, middle);
     }
     /// What its sender left to do, checked against its bytes. A copy has the same.
     fn offload(&self) -> Offload;
@@ -261,6 +257,20 @@ pub fn read_each_head<F: Frame>(burst: &Burst<F>, pattern: &Pattern, into: &mut 
         }
     }
     slots
+}
+
+/// Writes the heads of plain frames, frame by frame: of each slot what [`write_head`] takes.
+#[inline]
+pub fn write_each_head<F: Frame>(
+    burst: &mut Burst<F>,
+    ethernet: impl Fn(usize) -> [u64; 2],
+    middle: &[u32; BURST_PKTS],
+) {
+    for (slot, (frame, middle)) in burst.iter_mut().zip(middle).enumerate() {
+        if let Some(head) = frame.head_mut().first_chunk_mut() {
+            write_head(ethernet(slot), *middle, head);
+        }
+    }
 }
 
 /// Where a worker's (or control's) new frames come from. Neither call waits.

@@ -47,7 +47,7 @@ pub mod raw;
 pub mod record;
 pub mod replay;
 pub mod shell;
-#[cfg(all(feature = "bench", target_arch = "x86_64"))]
+#[cfg(feature = "bench")]
 pub mod steps;
 pub mod tcp;
 pub mod telemetry;

@@ -46,6 +46,8 @@ pub fn count(words: &[&str], parts: usize) -> Result<Vec<BTreeMap<String, u64>>>
     let mut counts = Vec::new();
     for _ in 0..parts {
         wait_for_stop(pid)?;
+        // Whatever becomes of us, it is not left behind, stopped.
+        ptrace::setoptions(pid, ptrace::Options::PTRACE_O_EXITKILL)?;
         let places = step_to_stop(pid)?;
         counts.push(by_function(pid, &places)?);
         ptrace::cont(pid, None)?;
@@ -72,13 +74,21 @@ fn step_to_stop(pid: Pid) -> Result<HashMap<u64, u64>> {
         ptrace::step(pid, None)?;
         match waitpid(pid, None)? {
             WaitStatus::Stopped(_, Signal::SIGTRAP) => {
-                *places.entry(ptrace::getregs(pid)?.rip).or_default() += 1;
+                *places.entry(place(pid)?).or_default() += 1;
             }
             WaitStatus::Stopped(_, Signal::SIGSTOP) => return Ok(places),
             WaitStatus::Stopped(..) => {}
             other => return Err(format!("it ended on the way: {other:?}").into()),
         }
     }
+}
+
+/// Where it is.
+fn place(pid: Pid) -> nix::Result<u64> {
+    #[cfg(target_arch = "x86_64")]
+    return ptrace::getregs(pid).map(|it| it.rip);
+    #[cfg(target_arch = "aarch64")]
+    return ptrace::getregs(pid).map(|it| it.pc);
 }
 
 /// A file that is mapped, from where on and to where.

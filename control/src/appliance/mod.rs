@@ -39,10 +39,10 @@ use std::time::{Duration, Instant};
 const REQUESTS_PER_TURN: usize = 4;
 /// Frames taken from the workers before requests are looked at again.
 const PUNTS_PER_TURN: usize = 256;
-/// Sleep while frames for control come in, which nothing wakes it for: what an ARP answer may be late by. While
-/// none come it grows, to the second: waking up costs who runs on this core, and what first comes then is late by
-/// that at most.
+/// Between two looks for frames, which workers don't wake control for, as long as some have come lately: what an
+/// ARP answer may be late by.
 const NAP: Duration = Duration::from_micros(500);
+/// The same after a quiet time: each look costs who else runs on this core.
 const NAP_MAX: Duration = Duration::from_millis(4);
 /// Between two looks at links, failed devices and ages.
 const CHORES: Duration = Duration::from_millis(500);

@@ -86,7 +86,12 @@ fn count_all() -> Result<Counts> {
 fn rustc() -> Result<String> {
     let program = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let said = Command::new(program).arg("--version").output()?;
-    Ok(String::from_utf8(said.stdout)?.trim().to_owned())
+    let mut name = String::from_utf8(said.stdout)?.trim().to_owned();
+    // Built otherwise than the workspace says, it is as good as another compiler.
+    for (key, value) in std::env::vars().filter(|(key, _)| key.starts_with("CARGO_PROFILE_")) {
+        name.push_str(&format!(", {key}={value}"));
+    }
+    Ok(name)
 }
 
 /// Runs this program again for one way; answers what was counted, and on which path.

@@ -4,7 +4,7 @@
 use super::{BUFFER_BYTES_MIN, Mbuf};
 use crate::frame::{
     BURST_PKTS, Burst, Heads, PLAIN_BYTES, Pattern, REWRITTEN_BYTES, Slots, first_slots,
-    read_each_head, write_head,
+    read_each_head, write_each_head,
 };
 
 /// A plain frame's `data_off` is below this. Larger ones are rare and left to the stages.
@@ -12,7 +12,7 @@ pub(super) const OFFSET_LIMIT: u16 = 1024;
 const _: () = assert!(OFFSET_LIMIT as usize + PLAIN_BYTES <= BUFFER_BYTES_MIN);
 const _: () = assert!(REWRITTEN_BYTES <= PLAIN_BYTES);
 
-/// As [`write_head`], of a burst of plain frames.
+/// As [`write_each_head`].
 #[inline]
 pub(super) fn rewrite(
     burst: &mut Burst<Mbuf>,
@@ -24,23 +24,7 @@ pub(super) fn rewrite(
         // SAFETY: what it is compiled for has just been found.
         return unsafe { wide::rewrite(burst, ethernet, middle) };
     }
-    let one = |slot: usize, frame: &mut Mbuf| {
-        let raw = frame.as_ptr();
-        // SAFETY: *owned*: an offset below the limit leaves these bytes inside the buffer, which is ours alone.
-        // A plain frame's is below it, so nothing is cut off.
-        let head = unsafe {
-            let offset = (*raw).data_off % OFFSET_LIMIT;
-            &mut *(*raw).buf_addr.cast::<u8>().add(offset.into()).cast()
-        };
-        write_head(ethernet(slot), middle[slot % BURST_PKTS], head);
-    };
-    // Four at a time: the loop itself would be a quarter of the work.
-    let (groups, rest) = burst.as_chunks_mut::<4>();
-    let first = 4 * groups.len();
-    for (group, frames) in groups.iter_mut().enumerate() {
-        frames.iter_mut().enumerate().for_each(|(slot, frame)| one(4 * group + slot, frame));
-    }
-    rest.iter_mut().enumerate().for_each(|(slot, frame)| one(first + slot, frame));
+    write_each_head(burst, ethernet, middle);
 }
 
 /// As [`read_each_head`]: all at once where all are plain, which is nearly always.
