@@ -1,7 +1,7 @@
 //! Who the guests are: configuration, registry, ARP, publishing, control API.
 //!
 //! A change goes one way: file, command line or API, then [`registry`] (what is wanted), then
-//! [`publish`] (the tables and records that workers read). [`neighbor`] speaks ARP; [`snapshot`] keeps
+//! [`publish`] (the tables and records that workers read). [`neighbor`] speaks ARP; [`journal`] keeps
 //! what was accepted; [`kernel`] sets up the kernel's end of taps; `appliance` is the loop that owns
 //! them all.
 
@@ -13,9 +13,9 @@ pub mod api;
 pub mod appliance;
 pub mod cli;
 pub mod config;
+pub mod journal;
 pub mod kernel;
 pub mod model;
 pub mod neighbor;
 pub mod publish;
 pub mod registry;
-pub mod snapshot;

@@ -14,6 +14,7 @@
 //! was changed.
 
 use super::view;
+use crate::config::Config;
 use crate::model::{Change, Name};
 use crossbeam::channel::{self, Receiver, Sender};
 use ipnet::IpNet;
@@ -33,6 +34,25 @@ pub enum Request {
     Show(Show),
     /// Do something that is not stored. Answered with [`Answer::Done`].
     Act(Action),
+    /// Bring the registered state and a configuration file together. Answered with
+    /// [`Answer::Configured`].
+    Configure(Configure),
+}
+
+/// What can be done with a configuration as a whole.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Configure {
+    /// Make what runs what this says, as one transaction.
+    Apply {
+        /// What is wanted.
+        config: Box<Config>,
+        /// Only tell what would be changed.
+        dry_run: bool,
+    },
+    /// Make what runs what it was before the last `Apply` or `Rollback` that changed something.
+    Rollback,
+    /// Write what runs into the file that the appliance was started with.
+    Save,
 }
 
 /// What can be shown. A name that is given and not there is refused as [`RefusalKind::NotFound`].
@@ -116,6 +136,7 @@ pub enum Answer {
     ConfigText(view::ConfigText),
     ConfigDiff(view::ConfigDiff),
     Classes(Vec<view::Class>),
+    Configured(view::Configured),
 }
 
 /// Why a request was refused.

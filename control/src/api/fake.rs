@@ -1,6 +1,6 @@
 //! A backend for tests: remembers what it was asked and answers with one of everything.
 
-use super::backend::{Action, Answer, Backend, Refusal, RefusalKind, Request, Show};
+use super::backend::{Action, Answer, Backend, Configure, Refusal, RefusalKind, Request, Show};
 use super::server::{self, Server};
 use super::view;
 use crate::model::{Change, GuestKind, Mode, Name, NetworkAttach, UnknownUnicast};
@@ -70,6 +70,11 @@ impl Backend for Fake {
                 Err(Refusal::new(RefusalKind::Unavailable, "not in a test"))
             }
             Request::Act(_) => Ok(Answer::Done),
+            Request::Configure(what) => Ok(Answer::Configured(view::Configured {
+                dry_run: matches!(what, Configure::Apply { dry_run: true, .. }),
+                lines: vec!["- guest ct1: only running".to_owned()],
+                at_start: vec!["~ port up0 queues: 2 in the file, 1 running".to_owned()],
+            })),
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod arp;
 mod change;
+mod configure;
 mod device;
 mod join;
 mod links;
@@ -18,10 +19,10 @@ pub use start::{RunOptions, StartError, run};
 use crate::api::backend::{Action, Answer, Refusal, RefusalKind, Request, Requests};
 use crate::api::view::PortLabel;
 use crate::config::Config;
+use crate::journal::Store;
 use crate::neighbor::{AddressClaims, NeighborCache};
 use crate::publish::Publisher;
 use crate::registry::Registry;
-use crate::snapshot::Store;
 use arp::Held;
 use dataplane::counters::{AdapterCounts, Counters, PortCounts};
 use dataplane::dpdk::{DpdkIo, Eal, Pool};
@@ -143,6 +144,7 @@ impl Appliance {
             Request::Change(changes) => self.change(&changes).map(|()| Answer::Done),
             Request::Show(show) => self.show(show),
             Request::Act(action) => self.act(action).map(|()| Answer::Done),
+            Request::Configure(what) => self.bring_in_line(what).map(Answer::Configured),
         }
     }
 

@@ -10,11 +10,11 @@ use crate::api::server::{self, BoundSocket, Server, SocketError};
 use crate::api::view::PortLabel;
 use crate::cli::prompt;
 use crate::config::{self, Config, ConfigError, StartPlan, plan_start};
+use crate::journal::{Store, StoreError};
 use crate::neighbor::cache::Limits;
 use crate::neighbor::{AddressClaims, NeighborCache};
 use crate::publish::{FreshTables, PublishError, Publisher, WorkerEnd, Workers};
 use crate::registry::{Effect, Origin, Port, Registry};
-use crate::snapshot::{Store, StoreError};
 use crossbeam::queue::ArrayQueue;
 use dataplane::counters::Counters;
 use dataplane::dpdk::{
@@ -116,9 +116,8 @@ pub fn run(options: &RunOptions) -> Result<std::convert::Infallible, StartError>
     let settings = config.appliance.clone();
     // Bound before anything is touched: a second appliance on this socket ends here.
     let bound = server::bind(&settings.socket, settings.socket_group.as_deref())?;
-    let store = Store::open(&settings.state_dir)?;
-    let plan = plan_start(&config, store.load()?, options.apply)
-        .map_err(|refusal| StartError::Refused(refusal.into()))?;
+    let mut store = Store::open(&settings.state_dir)?;
+    let (plan, notices) = recall(&config, &mut store, options.apply)?;
     let eal = Eal::start(&EalOptions {
         control_core: settings.control_core,
         worker_cores: settings.workers.clone(),
@@ -126,7 +125,8 @@ pub fn run(options: &RunOptions) -> Result<std::convert::Infallible, StartError>
     })?;
     set_clock();
     let mut appliance =
-        build(eal, config, plan, store, should_end).inspect_err(|_| eal.give_up())?;
+        build(eal, config, plan.registry, store, should_end).inspect_err(|_| eal.give_up())?;
+    notices.iter().for_each(|notice| appliance.event(notice));
     let started = appliance.begin();
     let served = started.and_then(|()| appliance.serve_socket(bound, options.interactive));
     if let Err(error) = &served {
@@ -135,10 +135,34 @@ pub fn run(options: &RunOptions) -> Result<std::convert::Infallible, StartError>
     appliance.end(i32::from(served.is_err()))
 }
 
+/// What is registered, on disk, and what the operator should know of it.
+fn recall(
+    config: &Config,
+    store: &mut Store,
+    apply: bool,
+) -> Result<(StartPlan, Vec<String>), StartError> {
+    let stored = store.load()?;
+    let (document, cut) = match stored {
+        Some(stored) => (Some(stored.document), stored.notice),
+        None => (None, None),
+    };
+    let plan = plan_start(config, document, apply)
+        .map_err(|refusal| StartError::Refused(refusal.into()))?;
+    let mut notices: Vec<String> = cut.into_iter().chain(plan.notices(config)).collect();
+    match store.save(&plan.registry) {
+        Ok(()) => {}
+        // What the file brings is not on disk yet, and whoever is told that it runs relies on it.
+        Err(error) if plan.imported => return Err(error.into()),
+        // All of it is: a full disk must not keep a host's guests from each other.
+        Err(error) => notices.push(error.to_string()),
+    }
+    Ok((plan, notices))
+}
+
 fn build(
     eal: Eal,
     config: Config,
-    plan: StartPlan,
+    registry: Registry,
     store: Store,
     should_end: Arc<AtomicBool>,
 ) -> Result<Appliance, StartError> {
@@ -152,13 +176,12 @@ fn build(
         ends.push(launch(eal, position, *core, &fresh, &pool)?);
     }
     let publisher = Publisher::new(fresh, Workers::new(ends))?;
-    let notices = plan.notices(&config);
     let seed = std::process::id().into();
     let now = Instant::now();
     let appliance = Appliance {
         eal,
         pool,
-        registry: plan.registry,
+        registry,
         config,
         store,
         publisher,
@@ -177,7 +200,6 @@ fn build(
         is_restoring: true,
         conflicts_told: HashMap::new(),
     };
-    notices.iter().for_each(|notice| appliance.event(notice));
     if let Some(address) = appliance.config.appliance.metrics {
         appliance.event(&format!("metrics on {address}: not in this version, nothing is served"));
     }
@@ -214,7 +236,6 @@ fn launch(
 impl Appliance {
     /// Puts what is registered in force. What the file names has to open.
     fn begin(&mut self) -> Result<(), StartError> {
-        self.store.save(&self.registry)?;
         let (ports, others) = everything(&self.registry);
         // Ports first: what hangs on them then finds them, and fails alone where it fails.
         for port in &ports {

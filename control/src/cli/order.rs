@@ -53,6 +53,15 @@ pub(super) enum Order {
     LoadRoutes(PathBuf),
     /// Runs the commands of a file.
     Source(PathBuf),
+    /// Makes what runs what a configuration file says.
+    Apply {
+        /// The file.
+        file: PathBuf,
+        /// Whether to tell only.
+        dry_run: bool,
+    },
+    /// `POST` to this path and show what it did to the configuration.
+    Configure(String),
     /// Explains commands.
     Help(Option<String>),
     /// Leaves.
@@ -430,6 +439,19 @@ pub(super) fn show_config(values: &Values) -> Made {
 }
 
 pub(super) fn show_version(_: &Values) -> Made {
+pub(super) fn config_apply(values: &Values) -> Made {
+    let file = values.need_text("FILE")?.into();
+    Ok(Order::Apply { file, dry_run: values.has("dry-run") })
+}
+
+pub(super) fn config_rollback(_: &Values) -> Made {
+    Ok(Order::Configure(path(&[&"config", &"rollback"])))
+}
+
+pub(super) fn save(_: &Values) -> Made {
+    Ok(Order::Configure(path(&[&"config", &"save"])))
+}
+
     show(View::Version, &[&"version"])
 }
 

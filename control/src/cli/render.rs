@@ -14,6 +14,7 @@ use std::io::{self, Write};
 
 pub(super) use forwarding::{neighbors, routes};
 pub(super) use ports::Rates;
+pub(super) use program::configured;
 
 /// Shows an answer of the API.
 pub(super) fn answer(

@@ -1,10 +1,10 @@
-//! The program itself: batches of changes, version, start and stop, workers, drops, configuration.
+//! The program itself: batches of changes, version, start and stop, workers, drops, classes.
 
 use super::exchange::{Api, At, Failure, Whole, Wish, json_bytes, parse_json};
 use super::mismatch;
 use super::parameters::ClassPath;
 use crate::api::backend::{Action, Answer, Refusal, Request, Show};
-use crate::api::view::{Class, ConfigDiff, ConfigText, Drops, Version, Worker};
+use crate::api::view::{Class, Drops, Version, Worker};
 use crate::model::Change;
 use axum::extract::State;
 use axum::response::Response;
@@ -110,28 +110,6 @@ pub(super) async fn workers(State(api): State<Api>) -> Response {
 #[utoipa::path(get, path = "/v1/drops", tag = "program", responses((status = 200, body = Drops)))]
 pub(super) async fn drops(State(api): State<Api>) -> Response {
     api.ask(Request::Show(Show::Drops(None)), picked_drops).await
-}
-
-/// The configuration that runs, as a file would say it.
-#[utoipa::path(get, path = "/v1/config", tag = "program",
-    responses((status = 200, body = ConfigText)))]
-pub(super) async fn config(State(api): State<Api>) -> Response {
-    api.ask(Request::Show(Show::Config), |answer| match answer {
-        Answer::ConfigText(text) => Ok(text),
-        other => Err(mismatch(other)),
-    })
-    .await
-}
-
-/// How what runs differs from the configuration file.
-#[utoipa::path(get, path = "/v1/config/diff", tag = "program",
-    responses((status = 200, body = ConfigDiff)))]
-pub(super) async fn config_diff(State(api): State<Api>) -> Response {
-    api.ask(Request::Show(Show::ConfigDiff), |answer| match answer {
-        Answer::ConfigDiff(diff) => Ok(diff),
-        other => Err(mismatch(other)),
-    })
-    .await
 }
 
 /// Destination classes.

@@ -117,6 +117,19 @@ pub struct ConfigDiff {
     pub lines: Vec<String>,
 }
 
+/// What bringing a configuration file and what runs together did, or would do.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Configured {
+    /// Whether it is told only.
+    pub dry_run: bool,
+    /// One line per difference that is gone now, or would be: `+` was only in the file, `-` only
+    /// running, `~` differed. Empty: nothing was to be changed.
+    pub lines: Vec<String>,
+    /// One line per difference that stays until the next start.
+    pub at_start: Vec<String>,
+}
+
 /// A destination class.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]

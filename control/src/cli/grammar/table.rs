@@ -130,6 +130,13 @@ pub(in crate::cli) static COMMANDS: &[Command] = &[
     on("show worker", order::show_workers, "Workers, their queues and loop times."),
     on("show drops [GUEST]", order::show_drops, "Frames dropped, by reason and adapter."),
     on("show config [--diff]", order::show_config, "What runs, or how it differs from the file."),
+    on(
+        "config apply FILE [dry-run]",
+        order::config_apply,
+        "Make what runs what a configuration file says, in one transaction, or tell what would change.",
+    ),
+    on("config rollback", order::config_rollback, "Go back to what ran before the last apply."),
+    on("save", order::save, "Write what runs into the configuration file; its comments stay."),
     on("show version", order::show_version, "What runs, and since when."),
     on("source FILE", order::source, "Run the commands of a file; the first that fails ends it."),
     on("help [WORD]", order::help, "Commands, all or those with a word."),

@@ -1,7 +1,7 @@
 //! The program itself.
 
 use super::{align_right, joined, on_off, or_dash, print, table};
-use crate::api::view::{ConfigDiff, Drops, Version, Worker};
+use crate::api::view::{ConfigDiff, Configured, Drops, Version, Worker};
 use std::io::{self, Write};
 
 /// Queues of a worker that are named: hundreds of guests would fill the terminal.
@@ -72,4 +72,20 @@ pub(super) fn config_diff(out: &mut dyn Write, diff: &ConfigDiff) -> io::Result<
     }
     writeln!(out, "- only running, + only in {}, ~ differs:", diff.file)?;
     diff.lines.iter().try_for_each(|line| writeln!(out, "{line}"))
+}
+
+/// What bringing the file and what runs together did.
+pub(crate) fn configured(out: &mut dyn Write, done: &Configured) -> io::Result<()> {
+    done.lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
+    match (done.lines.len(), done.dry_run) {
+        (0, _) => writeln!(out, "no change")?,
+        (1, true) => writeln!(out, "1 change would be made")?,
+        (1, false) => writeln!(out, "1 change made")?,
+        (count, true) => writeln!(out, "{count} changes would be made")?,
+        (count, false) => writeln!(out, "{count} changes made")?,
+    }
+    if !done.at_start.is_empty() {
+        writeln!(out, "not before the next start:")?;
+    }
+    done.at_start.iter().try_for_each(|line| writeln!(out, "{line}"))
 }
