@@ -93,6 +93,8 @@ pub enum DropReason {
     NotMember,
     /// Network: the port's rate limit of what goes to all members.
     FloodRate,
+    /// Network: from a guest to another guest of a network whose guests are isolated.
+    Isolated,
     /// Network: nobody else to deliver a broadcast to.
     NoReceiver,
     /// Network detached or unknown.
@@ -123,7 +125,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons, in order of their numbers.
-    pub const ALL: [DropReason; 50] = {
+    pub const ALL: [DropReason; 51] = {
         use DropReason::*;
         [
             Stopped,
@@ -163,6 +165,7 @@ impl DropReason {
             BridgeSamePort,
             NotMember,
             FloodRate,
+            Isolated,
             NoReceiver,
             NetworkUnknown,
             PuntRate,
@@ -221,6 +224,7 @@ impl DropReason {
             Self::BridgeSamePort => "bridge-same-port",
             Self::NotMember => "not-member",
             Self::FloodRate => "flood-rate",
+            Self::Isolated => "isolated",
             Self::NoReceiver => "no-receiver",
             Self::NetworkUnknown => "network-unknown",
             Self::PuntRate => "punt-rate",

@@ -9,15 +9,15 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tests::appliance::binary;
 use tests::config::tap;
-use tests::counts::JOURNAL_KILLS;
+use tests::counts::JOURNAL_CUTS;
 use tests::lab::on_all_cores;
 use tests::world::address;
 use tests::{Appliance, Attach, Config, Lab, World};
 
 /// System calls that a change on disk is made of.
-const STEPS: &str = "write,fsync,fdatasync,ftruncate,rename";
+const CALLS: [&str; 5] = ["write", "fdatasync", "ftruncate", "rename", "fsync"];
 
-/// The names of the files that they are about.
+/// The files that they are about.
 fn files(lab: &Lab) -> Vec<PathBuf> {
     let state = lab.dir().join("state");
     let names = ["state.json", "state.json.next", "state.journal", "state.journal.next"];
@@ -26,29 +26,27 @@ fn files(lab: &Lab) -> Vec<PathBuf> {
     files
 }
 
-/// strace's arguments that end the process before the `step`th of [`STEPS`] that any of its threads does.
-fn killing(lab: &Lab, step: u32) -> Vec<String> {
+/// strace's arguments that end a process before it makes a system call on those files for the `turn`th time.
+fn killing(lab: &Lab, call: &str, turn: u32) -> Vec<String> {
     let mut args = vec!["-f".to_owned(), "-qq".to_owned(), "-o".to_owned(), "/dev/null".to_owned()];
     for file in files(lab) {
         args.extend(["-P".to_owned(), file.display().to_string()]);
     }
-    args.extend(["-e".to_owned(), format!("inject={STEPS}:signal=KILL:when={step}")]);
+    args.extend(["-e".to_owned(), format!("inject={call}:signal=KILL:when={turn}")]);
     args
 }
 
 /// Waits until strace has taken the process over: its main thread then has a tracer.
 #[track_caller]
-fn attach(lab: &Lab, app: &Appliance, step: u32) -> Child {
+fn attach(lab: &Lab, app: &Appliance, call: &str, turn: u32) -> Child {
     let mut strace = Command::new("strace");
-    strace.args(killing(lab, step)).args(["-p", &app.pid().to_string()]);
+    strace.args(killing(lab, call, turn)).args(["-p", &app.pid().to_string()]);
     let child = on_all_cores(|| strace.spawn()).expect("strace");
     let status = format!("/proc/{}/status", app.pid());
     let end = Instant::now() + Duration::from_secs(10);
     loop {
         let text = fs::read_to_string(&status).unwrap_or_default();
         if text.lines().any(|line| line.starts_with("TracerPid:") && !line.ends_with("\t0")) {
-            // The other threads follow one by one.
-            std::thread::sleep(Duration::from_millis(200));
             return child;
         }
         assert!(Instant::now() < end, "strace has not attached");
@@ -62,88 +60,101 @@ fn guests(app: &Appliance) -> Vec<String> {
     names.map(|name| name.as_str().expect("a name").to_owned()).collect()
 }
 
+/// Routes of the operator's.
 fn routes(app: &Appliance) -> usize {
-    app.json("show route all")["routes"].as_array().expect("a list").len()
+    app.must("show config").matches("[[route]]").count()
 }
 
-/// Changes, one after another, each killed at a later step, until one gets through. What was answered
-/// before is there after each restart; the change that was not answered is there whole or not at all.
+/// Changes, one after another, each killed before another system call that it makes. What was answered before
+/// is there after each restart; the change that was not answered is there whole or not at all. Gives the
+/// number of kills. `prepare` is done before each, `make` makes the change of this number and tells whether it was answered, `is_whole`
+/// whether it is there.
 fn kill_at_every_step(
-    make: impl Fn(&Appliance, u32) -> bool,
-    whole: impl Fn(&Appliance, u32) -> bool,
-) {
+    prepare: impl Fn(&Appliance),
+    make: impl Fn(&Appliance, usize) -> bool,
+    is_whole: impl Fn(&Appliance, usize) -> bool,
+) -> usize {
     let lab = Lab::new();
     let mut app = Appliance::start(&lab, &Config::new(&lab).uplink().host(), None);
-    app.must("guest add before container");
-    let (mut step, stride) = (1, JOURNAL_KILLS.now());
-    loop {
-        let config = app.must("show config");
-        let mut strace = attach(&lab, &app, step);
-        let is_answered = make(&app, step);
-        if is_answered {
-            strace.kill().expect("strace");
-            strace.wait().expect("strace");
-            assert!(whole(&app, step));
-            break;
+    let (mut kills, mut number) = (0, 0);
+    for call in CALLS {
+        for turn in 1.. {
+            number += 1;
+            app.must(&format!("guest add before-{call}-{turn} container"));
+            prepare(&app);
+            let before = app.must("show config");
+            let mut strace = attach(&lab, &app, call, turn);
+            let is_answered = make(&app, number);
+            if is_answered {
+                strace.kill().expect("strace");
+                strace.wait().expect("strace");
+                app.kill();
+                app.launch();
+                assert!(is_whole(&app, number), "answered, and lost");
+                break;
+            }
+            assert!(has_ended(&mut strace), "refused, and not killed");
+            app.kill();
+            app.launch();
+            if app.must("show config") != before {
+                assert!(is_whole(&app, number), "half a change, killed before {call} {turn}");
+            }
+            kills += 1;
         }
-        strace.wait().expect("strace");
-        app.kill();
-        app.launch();
-        if app.must("show config") != config {
-            assert!(whole(&app, step), "half a change, killed at step {step}");
-        }
-        // A change after it is kept as well, wherever the one before was cut.
-        app.must(&format!("guest add after{step} container"));
-        app.kill();
-        app.launch();
-        assert!(guests(&app).contains(&format!("after{step}")));
-        step += stride;
     }
-    assert!(step > 2, "a change takes at least a write and a sync");
-    assert!(guests(&app).contains(&"before".to_owned()));
+    for call in CALLS {
+        assert!(guests(&app).contains(&format!("before-{call}-1")), "{call}");
+    }
     app.stop();
+    kills
 }
 
 #[test]
 fn a_kill_at_every_step_of_a_change_leaves_it_whole_or_out() {
-    let name = |step: u32| format!("g{step}");
-    let whole = |app: &Appliance, step: u32| {
-        guests(app).contains(&name(step)) && guests(app).contains(&format!("{}x", name(step)))
+    let name = |number: usize| format!("g{number}");
+    let is_whole = |app: &Appliance, number: usize| {
+        let there = guests(app);
+        there.contains(&name(number)) && there.contains(&format!("{}x", name(number)))
     };
-    let make = |app: &Appliance, step: u32| {
+    let make = |app: &Appliance, number: usize| {
         let add = |name: String| {
             format!(r#"{{"change": "guest-add", "guest": "{name}", "kind": "container"}}"#)
         };
-        let body = format!("[{}, {}]", add(name(step)), add(format!("{}x", name(step))));
+        let body = format!("[{}, {}]", add(name(number)), add(format!("{}x", name(number))));
         let socket = app.socket().to_owned();
         // A process that is killed gives no answer, and that is one.
         std::panic::catch_unwind(move || tests::appliance::api(&socket, "POST", "/v1/batch", &body))
             .is_ok_and(|(status, _)| status == 200)
     };
-    kill_at_every_step(make, whole);
+    assert_eq!(kill_at_every_step(|_| (), make, is_whole), 2, "write, fdatasync");
 }
 
 /// A change that makes the journal so large that a snapshot takes its place.
 #[test]
 fn a_kill_at_every_step_of_a_new_snapshot_leaves_the_change_whole_or_out() {
     const ROUTES: usize = 6_000;
-    let file = |step: u32| {
+    let file = |number: usize| {
         let mut text = String::new();
         for n in 0..ROUTES {
             let (high, low) = (n / 256, n % 256);
-            writeln!(text, "10.{high}.{low}.{step}/32 via 192.0.2.254").expect("text");
+            writeln!(text, "10.{high}.{low}.{number}/32 via 192.0.2.254").expect("text");
         }
         text
     };
-    let before = std::cell::Cell::new(0);
-    let make = |app: &Appliance, step: u32| {
-        before.set(routes(app));
-        let path = app.config().with_file_name("routes.txt");
-        fs::write(&path, file(step)).expect("routes");
-        let words = format!("route load {}", path.display());
-        app.ctl(&words).is_ok()
+    // So that the state stays smaller than what is added to it.
+    let without = |app: &Appliance| {
+        let running = app.must("show config");
+        let path = app.config().with_file_name("without.toml");
+        fs::write(&path, running.split("\n[[route]]").next().expect("text")).expect("file");
+        app.must(&format!("config apply {}", path.display()));
     };
-    kill_at_every_step(make, |app, _| routes(app) == before.get() + ROUTES);
+    let make = |app: &Appliance, number: usize| {
+        let path = app.config().with_file_name("routes.txt");
+        fs::write(&path, file(number)).expect("routes");
+        app.ctl(&format!("route load {}", path.display())).is_ok()
+    };
+    let kills = kill_at_every_step(without, make, |app, _| routes(app) == ROUTES);
+    assert_eq!(kills, 11, "the record's two, then snapshot, journal and both their names");
 }
 
 #[test]
@@ -153,37 +164,75 @@ fn a_kill_at_every_step_of_a_start_loses_nothing() {
     app.must("guest add ct1 container");
     app.must("guest add ct2 vm");
     app.kill();
-    let mut step = 1;
-    loop {
-        let mut strace = Command::new("strace");
-        strace.args(killing(&lab, step)).arg(binary()).args(["run", "--config"]).arg(app.config());
-        strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut child = on_all_cores(|| strace.spawn()).expect("strace");
-        let end = Instant::now() + Duration::from_secs(20);
-        let is_killed = loop {
-            if child.try_wait().expect("wait").is_some() {
-                break true;
+    let mut kills = 0;
+    for call in CALLS {
+        for turn in 1.. {
+            let mut strace = Command::new("strace");
+            strace.args(killing(&lab, call, turn)).arg(binary()).args(["run", "--config"]);
+            strace.arg(app.config());
+            strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            let mut child = on_all_cores(|| strace.spawn()).expect("strace");
+            if is_ready(&mut child, &app) {
+                // strace ends with what it runs.
+                tests::appliance::api(app.socket(), "POST", "/v1/shutdown", "");
+                child.wait().expect("strace");
+                break;
             }
-            if std::os::unix::net::UnixStream::connect(app.socket()).is_ok() {
-                break false;
-            }
-            assert!(Instant::now() < end, "neither killed nor ready at step {step}");
-            std::thread::sleep(Duration::from_millis(5));
-        };
-        if !is_killed {
-            // strace's end lets what it runs go on: that is ended by the socket.
-            tests::appliance::api(app.socket(), "POST", "/v1/shutdown", "");
-            child.wait().expect("strace");
-            break;
+            app.launch();
+            assert_eq!(guests(&app), ["ct1", "ct2"], "killed before {call} {turn} of the start");
+            app.kill();
+            kills += 1;
         }
-        app.launch();
-        assert_eq!(guests(&app), ["ct1", "ct2"], "killed at step {step} of the start");
-        app.kill();
-        step += JOURNAL_KILLS.now();
     }
-    assert!(step > 3, "a start writes a snapshot");
+    assert_eq!(kills, 9, "snapshot, journal and both their names");
     app.launch();
     assert_eq!(guests(&app), ["ct1", "ct2"]);
+    app.stop();
+}
+
+/// Waits for a process whose end is near.
+fn has_ended(child: &mut Child) -> bool {
+    tests::within(Duration::from_secs(5), || child.try_wait().expect("wait").is_some())
+}
+
+/// Waits for a start's end, one way or the other.
+fn is_ready(child: &mut Child, app: &Appliance) -> bool {
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        if child.try_wait().expect("wait").is_some() {
+            return false;
+        }
+        if tests::appliance::ctl(app.socket(), "show version").is_ok() {
+            return true;
+        }
+        assert!(Instant::now() < end, "neither killed nor ready");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The pure tests cut at every byte and flip every bit; here the program starts on what is left.
+#[test]
+fn a_last_record_cut_anywhere_is_a_change_that_was_not_made() {
+    let lab = Lab::new();
+    let mut app = Appliance::start(&lab, &Config::new(&lab), None);
+    app.must("guest add ct1 container");
+    let journal = lab.dir().join("state/state.journal");
+    let start = fs::read(&journal).expect("journal").len();
+    app.must("guest add ct2 container");
+    app.kill();
+    let (whole, state) = (fs::read(&journal).expect("journal"), lab.dir().join("state/state.json"));
+    let snapshot = fs::read(&state).expect("snapshot");
+    let cuts = whole.len() - start;
+    let stride = (cuts / JOURNAL_CUTS.now() as usize).max(1);
+    for end in (start..whole.len()).step_by(stride).chain([whole.len()]) {
+        fs::write(&state, &snapshot).expect("snapshot");
+        fs::write(&journal, &whole[..end]).expect("journal");
+        app.launch();
+        let there = if end == whole.len() { &["ct1", "ct2"][..] } else { &["ct1"] };
+        assert_eq!(guests(&app), there, "cut at {end} of {start} to {}", whole.len());
+        app.kill();
+    }
+    app.launch();
     app.stop();
 }
 

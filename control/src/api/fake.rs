@@ -242,6 +242,7 @@ fn network_lan0() -> view::Network {
         attach: NetworkAttach::Uplink { port: name("up0"), vlan: Some(100) },
         unknown_unicast: UnknownUnicast::Uplink,
         learning: true,
+        isolated: false,
         max_macs: 4096,
         max_macs_per_port: 64,
         age_s: 300,

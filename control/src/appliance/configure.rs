@@ -95,12 +95,11 @@ impl Appliance {
     fn change_whole(&mut self, diff: &Diff) -> Result<(), Refusal> {
         let before = config::render(&self.config.appliance, &self.registry);
         let older = self.store.before_apply().ok().flatten();
-        let kept = self.store.keep_before_apply(&before);
+        let kept = self.store.keep_before_apply(Some(&before));
         kept.map_err(|error| not_applied(unavailable(error.to_string())))?;
         self.change(&diff.changes).map_err(|refusal| {
             // The last one that was applied is still the one to go back from.
-            let back = older.map(|older| self.store.keep_before_apply(&older));
-            if let Some(Err(error)) = back {
+            if let Err(error) = self.store.keep_before_apply(older.as_deref()) {
                 self.event(&format!("config rollback has nothing older to go back to: {error}"));
             }
             not_applied(refusal)

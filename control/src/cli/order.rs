@@ -313,6 +313,7 @@ pub(super) fn network_set(values: &Values) -> Made {
             _ => UnknownUnicast::Uplink,
         }),
         learning: values.switch("learning"),
+        isolated: values.switch("isolated"),
         max_macs: values.value("max-macs")?,
         max_macs_per_port: values.value("max-macs-per-port")?,
         age_s: values.value("age")?,
@@ -438,7 +439,6 @@ pub(super) fn show_config(values: &Values) -> Made {
     }
 }
 
-pub(super) fn show_version(_: &Values) -> Made {
 pub(super) fn config_apply(values: &Values) -> Made {
     let file = values.need_text("FILE")?.into();
     Ok(Order::Apply { file, dry_run: values.has("dry-run") })
@@ -452,6 +452,7 @@ pub(super) fn save(_: &Values) -> Made {
     Ok(Order::Configure(path(&[&"config", &"save"])))
 }
 
+pub(super) fn show_version(_: &Values) -> Made {
     show(View::Version, &[&"version"])
 }
 

@@ -146,6 +146,8 @@ pub(super) fn of_network(network: &Network, plain: &Network) -> Vec<Field> {
     fields.push(field("unknown_unicast", quoted(policy(unknown)), same));
     let learning = network.learning;
     fields.push(field("learning", learning.to_string(), learning == plain.learning));
+    let isolated = network.isolated;
+    fields.push(field("isolated", isolated.to_string(), isolated == plain.isolated));
     for (key, value, usual) in [
         ("max_macs", network.max_macs, plain.max_macs),
         ("max_macs_per_port", network.max_macs_per_port, plain.max_macs_per_port),
@@ -165,8 +167,6 @@ pub(super) fn of_server(server: &ServerPort) -> Vec<Field> {
     ]
 }
 
-/// Keys of an `[[uplink]]`, `[host]` or `[[port]]`, its name and role apart.
-pub(super) fn of_port(port: &Port) -> Vec<Field> {
 /// Keys of a `[[mac]]`.
 pub(super) fn of_static_mac(entry: &StaticMac) -> Vec<Field> {
     let mut fields = vec![
@@ -206,6 +206,8 @@ pub(super) fn of_class(class: &Class) -> Vec<Field> {
     vec![field("name", quoted(&class.name), false), field("prefixes", list(&class.prefixes), false)]
 }
 
+/// Keys of an `[[uplink]]`, `[host]` or `[[port]]`, its name and role apart.
+pub(super) fn of_port(port: &Port) -> Vec<Field> {
     let mac = port.mac.map_or_else(|| quoted("device"), quoted);
     let workers: Vec<String> =
         port.workers.iter().map_while(|core| *core).map(|c| c.to_string()).collect();

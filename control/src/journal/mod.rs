@@ -232,16 +232,23 @@ impl Store {
         read.map_err(|source| StoreError::Unreadable { file: file(), source })
     }
 
-    /// Keeps what runs before a configuration is applied; when this returns, a crash finds it.
+    /// Keeps what runs before a configuration is applied, or that there is nothing to go back to; when this
+    /// returns, a crash finds it.
     ///
     /// # Errors
     /// It could not be written; what was kept before is there still.
-    pub fn keep_before_apply(&self, text: &str) -> Result<(), StoreError> {
+    pub fn keep_before_apply(&self, text: Option<&str>) -> Result<(), StoreError> {
+        let path = self.dir.join(BEFORE_APPLY);
         let kept = || {
-            let mut next = tempfile::NamedTempFile::new_in(&self.dir)?;
-            next.write_all(text.as_bytes())?;
-            next.as_file().sync_data()?;
-            next.persist(self.dir.join(BEFORE_APPLY))?;
+            match text {
+                None => fs::remove_file(&path)?,
+                Some(text) => {
+                    let mut next = tempfile::NamedTempFile::new_in(&self.dir)?;
+                    next.write_all(text.as_bytes())?;
+                    next.as_file().sync_data()?;
+                    next.persist(&path)?;
+                }
+            }
             self.sync_dir()
         };
         kept().map_err(|source| StoreError::Write { file: self.path(BEFORE_APPLY), source })

@@ -91,7 +91,7 @@ pub(in crate::cli) static COMMANDS: &[Command] = &[
     ),
     on(
         "network set NET [host-only] [uplink PORT] [vlan ID] [unknown-unicast uplink|flood|drop] \
-         [learning on|off] [max-macs COUNT] [max-macs-per-port COUNT] [age SECONDS]",
+         [learning on|off] [isolated on|off] [max-macs COUNT] [max-macs-per-port COUNT] [age SECONDS]",
         order::network_set,
         "Change a network while it runs.",
     ),

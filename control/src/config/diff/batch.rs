@@ -258,6 +258,7 @@ fn patch(old: &Network, new: &Network) -> NetworkPatch {
         attach: differing(false, &old.attach, &new.attach),
         unknown_unicast: differing(false, &old.unknown_unicast, &new.unknown_unicast),
         learning: differing(false, &old.learning, &new.learning),
+        isolated: differing(false, &old.isolated, &new.isolated),
         max_macs: differing(false, &old.max_macs, &new.max_macs),
         max_macs_per_port: differing(false, &old.max_macs_per_port, &new.max_macs_per_port),
         age_s: differing(false, &old.age_s, &new.age_s),
