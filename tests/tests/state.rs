@@ -5,14 +5,14 @@ use nix::mount::{MsFlags, mount};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use tests::appliance::binary;
 use tests::config::tap;
 use tests::counts::JOURNAL_CUTS;
 use tests::lab::on_all_cores;
 use tests::world::address;
-use tests::{Appliance, Attach, Config, Lab, World};
+use tests::{Appliance, Attach, Config, Lab, Proc, World};
 
 /// System calls that a change on disk is made of.
 const CALLS: [&str; 5] = ["write", "fdatasync", "ftruncate", "rename", "fsync"];
@@ -38,16 +38,16 @@ fn killing(lab: &Lab, call: &str, turn: u32) -> Vec<String> {
 
 /// Waits until strace has taken the process over: its main thread then has a tracer.
 #[track_caller]
-fn attach(lab: &Lab, app: &Appliance, call: &str, turn: u32) -> Child {
+fn attach(lab: &Lab, app: &Appliance, call: &str, turn: u32) -> Proc {
     let mut strace = Command::new("strace");
     strace.args(killing(lab, call, turn)).args(["-p", &app.pid().to_string()]);
-    let child = on_all_cores(|| strace.spawn()).expect("strace");
+    let strace = on_all_cores(|| Proc::start(&mut strace));
     let status = format!("/proc/{}/status", app.pid());
     let end = Instant::now() + Duration::from_secs(10);
     loop {
         let text = fs::read_to_string(&status).unwrap_or_default();
         if text.lines().any(|line| line.starts_with("TracerPid:") && !line.ends_with("\t0")) {
-            return child;
+            return strace;
         }
         assert!(Instant::now() < end, "strace has not attached");
         std::thread::sleep(Duration::from_millis(5));
@@ -86,8 +86,7 @@ fn kill_at_every_step(
             let mut strace = attach(&lab, &app, call, turn);
             let is_answered = make(&app, number);
             if is_answered {
-                strace.kill().expect("strace");
-                strace.wait().expect("strace");
+                drop(strace);
                 app.kill();
                 app.launch();
                 assert!(is_whole(&app, number), "answered, and lost");
@@ -171,11 +170,11 @@ fn a_kill_at_every_step_of_a_start_loses_nothing() {
             strace.args(killing(&lab, call, turn)).arg(binary()).args(["run", "--config"]);
             strace.arg(app.config());
             strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-            let mut child = on_all_cores(|| strace.spawn()).expect("strace");
-            if is_ready(&mut child, &app) {
+            let mut strace = on_all_cores(|| Proc::start(&mut strace));
+            if is_ready(&mut strace, &app) {
                 // strace ends with what it runs.
                 tests::appliance::api(app.socket(), "POST", "/v1/shutdown", "");
-                child.wait().expect("strace");
+                strace.finish();
                 break;
             }
             app.launch();
@@ -191,15 +190,15 @@ fn a_kill_at_every_step_of_a_start_loses_nothing() {
 }
 
 /// Waits for a process whose end is near.
-fn has_ended(child: &mut Child) -> bool {
-    tests::within(Duration::from_secs(5), || child.try_wait().expect("wait").is_some())
+fn has_ended(process: &mut Proc) -> bool {
+    tests::within(Duration::from_secs(5), || !process.is_running())
 }
 
 /// Waits for a start's end, one way or the other.
-fn is_ready(child: &mut Child, app: &Appliance) -> bool {
+fn is_ready(start: &mut Proc, app: &Appliance) -> bool {
     let end = Instant::now() + Duration::from_secs(20);
     loop {
-        if child.try_wait().expect("wait").is_some() {
+        if !start.is_running() {
             return false;
         }
         if tests::appliance::ctl(app.socket(), "show version").is_ok() {
