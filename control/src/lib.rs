@@ -8,6 +8,7 @@
 // print! and its like panic when their reader goes away, and a panic ends the forwarding.
 #![cfg_attr(not(test), warn(clippy::print_stderr, clippy::print_stdout))]
 
+pub mod accounts;
 pub mod api;
 #[cfg(feature = "dpdk")]
 pub mod appliance;

@@ -372,7 +372,7 @@ pub enum Change {
         #[schema(value_type = String)]
         mac: MacAddr,
     },
-    /// Destination class for accounting: stored; counted from a later version on.
+    /// Destination class for accounting.
     ClassAdd {
         class: Name,
         #[schema(value_type = Vec<String>)]

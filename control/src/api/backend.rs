@@ -93,6 +93,8 @@ pub enum Show {
     ConfigDiff,
     /// All classes or one: [`Answer::Classes`].
     Classes(Option<Name>),
+    /// Traffic of all guests or one, by class: [`Answer::Accounts`].
+    Accounting(Option<Name>),
 }
 
 /// Most routes in one answer: about a millisecond of the control thread's time.
@@ -137,6 +139,7 @@ pub enum Answer {
     ConfigDiff(view::ConfigDiff),
     Classes(Vec<view::Class>),
     Configured(view::Configured),
+    Accounts(Vec<view::Account>),
 }
 
 /// Why a request was refused.

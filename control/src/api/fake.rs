@@ -196,7 +196,23 @@ fn show(what: Show) -> Result<Answer, Refusal> {
             same: false,
             lines: vec!["- guest ct1".into()],
         }),
-        Show::Classes(_) => Answer::Classes(vec![]),
+        Show::Classes(class) => Answer::Classes(known(
+            class,
+            "near",
+            view::Class { class: name("near"), prefixes: vec!["192.0.2.0/24".parse().unwrap()] },
+        )?),
+        Show::Accounting(guest) => Answer::Accounts(known(
+            guest,
+            "ct1",
+            view::Account {
+                adapter: "ct1/eth0".parse().unwrap(),
+                class: "near".into(),
+                in_pkts: 1,
+                in_bytes: 60,
+                out_pkts: 2,
+                out_bytes: 120,
+            },
+        )?),
     })
 }
 

@@ -67,11 +67,13 @@ fn documented() -> OpenApiRouter<Api> {
         .routes(routes!(configuration::apply))
         .routes(routes!(configuration::rollback))
         .routes(routes!(configuration::save))
+        .routes(routes!(program::accounting))
         .routes(routes!(program::classes))
-        .routes(routes!(program::class_add, program::class_del))
+        .routes(routes!(program::class, program::class_add, program::class_del))
         .routes(routes!(guests::list))
         .routes(routes!(guests::show, guests::add, guests::del))
         .routes(routes!(guests::drops))
+        .routes(routes!(guests::accounting))
         .routes(routes!(guests::adapters))
         .routes(routes!(
             guests::adapter,

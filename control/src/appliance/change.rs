@@ -253,10 +253,9 @@ impl Appliance {
                 self.publisher.static_mac_down(fixed);
                 Ok(())
             }
-            Effect::GuestAdded(_)
-            | Effect::GuestRemoved(_)
-            | Effect::ClassAdded(_)
-            | Effect::ClassRemoved(_) => Ok(()),
+            Effect::ClassAdded(class) => self.class_in(class),
+            Effect::ClassRemoved(class) => self.class_out(class),
+            Effect::GuestAdded(_) | Effect::GuestRemoved(_) => Ok(()),
         }
     }
 

@@ -4,6 +4,7 @@
 //! the clock. All three end here, one after another, so nothing below needs a lock. What is decided
 //! goes out as registry changes, table writes, records and injected frames.
 
+mod account;
 mod arp;
 mod change;
 mod configure;
@@ -16,6 +17,7 @@ mod start;
 
 pub use start::{RunOptions, StartError, run};
 
+use crate::accounts::Accounts;
 use crate::api::backend::{Action, Answer, Refusal, RefusalKind, Request, Requests};
 use crate::api::view::PortLabel;
 use crate::config::Config;
@@ -68,6 +70,10 @@ pub struct Appliance {
     /// What `clear` and the reuse of a number take off.
     cleared_ports: HashMap<PortId, PortCounts>,
     cleared_adapters: HashMap<AdapterId, AdapterCounts>,
+    accounts: Accounts,
+    /// As they are on disk, and when they are written next.
+    accounts_written: String,
+    accounts_due: Instant,
     is_forwarding: bool,
     started: Instant,
     should_end: Arc<AtomicBool>,
@@ -137,6 +143,7 @@ impl Appliance {
         self.publisher.reclaim();
         self.look_at_links();
         self.retry_failed();
+        self.tick_accounts();
     }
 
     fn answer(&mut self, request: Request) -> Result<Answer, Refusal> {

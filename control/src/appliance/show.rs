@@ -31,13 +31,14 @@ impl Appliance {
             Show::Drops(guest) => Answer::Drops(self.drops(guest.as_ref())?),
             Show::Config => Answer::ConfigText(self.config_text()),
             Show::ConfigDiff => Answer::ConfigDiff(self.config_diff()?),
+            Show::Accounting(guest) => Answer::Accounts(self.account_views(guest.as_ref())?),
             Show::Classes(name) => Answer::Classes(self.classes(name.as_ref())?),
         })
     }
 }
 
 /// What is asked for by a name that is not there.
-fn absent(what: &str, name: impl Display, list: &str) -> Refusal {
+pub(super) fn absent(what: &str, name: impl Display, list: &str) -> Refusal {
     Refusal::new(RefusalKind::NotFound, format!("no {what} {name}; see `{list}`"))
 }
 

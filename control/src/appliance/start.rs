@@ -5,6 +5,8 @@
 //! not be there yet) is told, and tried again until it does.
 
 use super::Appliance;
+use super::account::ACCOUNTS_EVERY;
+use crate::accounts::Accounts;
 use crate::api::backend::{self, PATIENCE, Refusal};
 use crate::api::server::{self, BoundSocket, Server, SocketError};
 use crate::api::view::PortLabel;
@@ -192,6 +194,9 @@ fn build(
         counters: Arc::new(Counters::new()),
         cleared_ports: HashMap::new(),
         cleared_adapters: HashMap::new(),
+        accounts: Accounts::default(),
+        accounts_written: String::new(),
+        accounts_due: now + ACCOUNTS_EVERY,
         is_forwarding: true,
         started: now,
         should_end,
@@ -236,6 +241,7 @@ fn launch(
 impl Appliance {
     /// Puts what is registered in force. What the file names has to open.
     fn begin(&mut self) -> Result<(), StartError> {
+        self.restore_accounts();
         let (ports, others) = everything(&self.registry);
         // Ports first: what hangs on them then finds them, and fails alone where it fails.
         for port in &ports {
@@ -295,6 +301,8 @@ impl Appliance {
                 self.event(&error.to_string());
             }
         }
+        // All that is counted is counted now.
+        self.save_accounts();
         prompt::restore_terminal();
         self.eal.exit(code)
     }
@@ -310,6 +318,7 @@ fn everything(registry: &Registry) -> (Vec<Arc<Port>>, Vec<Effect>) {
     let macs = registry.static_macs().cloned().map(Effect::StaticMacAdded);
     let routes = registry.routes().map(Effect::RouteAdded);
     let neighbors = registry.neighbors().cloned().map(Effect::NeighborAdded);
-    let others = networks.chain(servers).chain(adapters).chain(macs).chain(routes);
+    let classes = registry.classes().cloned().map(Effect::ClassAdded);
+    let others = classes.chain(networks).chain(servers).chain(adapters).chain(macs).chain(routes);
     (ports, others.chain(neighbors).collect())
 }

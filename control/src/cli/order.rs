@@ -87,6 +87,9 @@ pub(super) enum View {
     Macs,
     Workers,
     Drops,
+    Classes,
+    Class,
+    Accounts,
     Config,
     ConfigDiff,
 }
@@ -419,6 +422,29 @@ pub(super) fn mac_flush(values: &Values) -> Made {
 
 pub(super) fn show_macs(values: &Values) -> Made {
     show(View::Macs, &[&"networks", &values.need_text("NET")?, &"macs"])
+}
+
+pub(super) fn class_add(values: &Values) -> Made {
+    let prefixes = values.prefixes("PREFIX")?.unwrap_or_default();
+    change(Change::ClassAdd { class: values.need("CLASS")?, prefixes })
+}
+
+pub(super) fn class_del(values: &Values) -> Made {
+    change(Change::ClassDel { class: values.need("CLASS")? })
+}
+
+pub(super) fn show_classes(values: &Values) -> Made {
+    match values.text("CLASS") {
+        None => show(View::Classes, &[&"classes"]),
+        Some(class) => show(View::Class, &[&"classes", &class]),
+    }
+}
+
+pub(super) fn show_accounting(values: &Values) -> Made {
+    match values.text("GUEST") {
+        None => show(View::Accounts, &[&"accounting"]),
+        Some(guest) => show(View::Accounts, &[&"guests", &guest, &"accounting"]),
+    }
 }
 
 pub(super) fn show_workers(_: &Values) -> Made {

@@ -47,6 +47,7 @@ const NEXT_STATE: &str = "state.json.next";
 const JOURNAL: &str = "state.journal";
 const NEXT_JOURNAL: &str = "state.journal.next";
 const BEFORE_APPLY: &str = "before-apply.toml";
+const ACCOUNTS: &str = "accounts.json";
 const LOCK: &str = "lock";
 /// A journal is folded into a snapshot when it is larger than this and than the snapshot, bytes: each byte
 /// of a change is then written at most about twice, and a start replays at most as much as it reads.
@@ -252,6 +253,37 @@ impl Store {
             self.sync_dir()
         };
         kept().map_err(|source| StoreError::Write { file: self.path(BEFORE_APPLY), source })
+    }
+
+    /// What traffic was counted up to the last [`Store::keep_accounts`]; `None` where nothing was.
+    ///
+    /// # Errors
+    /// It can't be read, or is damaged (a copy is kept aside).
+    pub fn accounts(&self) -> Result<Option<String>, StoreError> {
+        let Some(bytes) = self.read(ACCOUNTS)? else { return Ok(None) };
+        let text = || {
+            let (sum, text) =
+                std::str::from_utf8(&bytes).ok()?.strip_suffix('\n')?.split_once(' ')?;
+            (sum == format!("{:016x}", checksum(&[text.as_bytes()]))).then(|| text.to_owned())
+        };
+        match text() {
+            Some(text) => Ok(Some(text)),
+            None => Err(self.damaged(ACCOUNTS, &bytes, "its checksum is wrong".to_owned())),
+        }
+    }
+
+    /// Keeps what traffic was counted, as one line. Not forced to disk: a crash of the machine may lose more
+    /// of it than one of the process.
+    ///
+    /// # Errors
+    /// It could not be written; what was kept before is there still.
+    pub fn keep_accounts(&self, text: &str) -> Result<(), StoreError> {
+        let kept = || {
+            let mut next = tempfile::NamedTempFile::new_in(&self.dir)?;
+            writeln!(next, "{:016x} {text}", checksum(&[text.as_bytes()]))?;
+            next.persist(self.dir.join(ACCOUNTS)).map(drop).map_err(io::Error::from)
+        };
+        kept().map_err(|source| StoreError::Write { file: self.path(ACCOUNTS), source })
     }
 
     /// Replaces a journal that has grown by a snapshot. What it holds is on disk already, so a failure

@@ -43,6 +43,7 @@ pub(crate) use networks::{AGE_S, MAX_MACS, VLAN_ID};
 pub(crate) use ports::QUEUES_MAX;
 pub use put::Put;
 pub use refusal::{Missing, Refusal, RefusalKind};
+pub(crate) use routes::CLASS_PREFIXES_MAX;
 
 use crate::model::Change;
 use effect::Undo;

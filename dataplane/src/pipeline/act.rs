@@ -19,6 +19,7 @@ impl<I: Io> Path<I> {
     pub(super) fn act(&mut self, port: PortId, slot: usize, frame: I::Frame, now_ns: u64) {
         self.notify(port, slot, now_ns);
         let way = self.work.adjacency[slot];
+        self.account_sent(self.work.verdicts[slot], &frame);
         match self.work.verdicts[slot] {
             Verdict::Send => self.send(way.port, way.adapter, frame),
             Verdict::Fragment => fragment::send_pieces(self, &way, frame),

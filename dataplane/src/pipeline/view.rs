@@ -3,6 +3,7 @@
 use super::express::Plan;
 use crate::ids::{NetworkId, PortId};
 use crate::record::{Attachment, NetworkRecord, PortRecord};
+use crate::table::Ipv4Fib;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -21,6 +22,8 @@ pub struct View {
     pub icmp_source: Ipv4Addr,
     /// `start` and `stop`.
     pub is_forwarding: bool,
+    /// Class of each address, while there are classes.
+    pub classes: Option<Arc<Ipv4Fib>>,
 }
 
 impl Default for View {
@@ -32,6 +35,7 @@ impl Default for View {
             uplinks: [0; PortId::LIMIT / 64],
             icmp_source: LINK_LOCAL_GATEWAY,
             is_forwarding: true,
+            classes: None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The program itself.
 
 use super::{align_right, joined, on_off, or_dash, print, table};
-use crate::api::view::{ConfigDiff, Configured, Drops, Version, Worker};
+use crate::api::view::{Account, Class, ConfigDiff, Configured, Drops, Version, Worker};
 use std::io::{self, Write};
 
 /// Queues of a worker that are named: hundreds of guests would fill the terminal.
@@ -63,6 +63,33 @@ pub(super) fn drops(out: &mut dyn Write, drops: &Drops) -> io::Result<()> {
         shown.add_row([one.adapter.to_string(), one.dropped.to_string(), joined(reasons)]);
     }
     print(out, shown, "")
+}
+
+/// Classes, one line each.
+pub(super) fn classes(out: &mut dyn Write, classes: &[Class]) -> io::Result<()> {
+    let mut shown = table(&["CLASS", "PREFIXES"]);
+    for class in classes {
+        shown.add_row([class.class.to_string(), joined(&class.prefixes)]);
+    }
+    print(out, shown, "no classes")
+}
+
+/// Traffic, one line for each adapter and class.
+pub(super) fn accounts(out: &mut dyn Write, accounts: &[Account]) -> io::Result<()> {
+    let mut shown =
+        table(&["ADAPTER", "CLASS", "IN packets", "IN bytes", "OUT packets", "OUT bytes"]);
+    align_right(&mut shown, [2, 3, 4, 5]);
+    for one in accounts {
+        shown.add_row([
+            one.adapter.to_string(),
+            one.class.clone(),
+            one.in_pkts.to_string(),
+            one.in_bytes.to_string(),
+            one.out_pkts.to_string(),
+            one.out_bytes.to_string(),
+        ]);
+    }
+    print(out, shown, "no adapters")
 }
 
 /// How what runs differs from the file.
