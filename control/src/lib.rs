@@ -13,6 +13,7 @@ pub mod api;
 pub mod appliance;
 pub mod cli;
 pub mod config;
+mod http;
 pub mod kernel;
 pub mod model;
 pub mod neighbor;

@@ -29,7 +29,7 @@ impl Lab {
         let path = dir.path().join("api.sock");
         let fake = Arc::new(Fake::default());
         let socket = server::bind(&path, None).unwrap();
-        let server = Server::start(socket, fake.clone(), Arc::new(|| ())).unwrap();
+        let server = server::start(socket, fake.clone(), Arc::new(|| ())).unwrap();
         Lab { fake, socket: path, dir, server }
     }
 

@@ -6,7 +6,7 @@
 
 use super::Appliance;
 use crate::api::backend::{self, PATIENCE, Refusal};
-use crate::api::server::{self, BoundSocket, Server, SocketError};
+use crate::api::server::{self, BoundSocket, SocketError};
 use crate::api::view::PortLabel;
 use crate::cli::prompt;
 use crate::config::{self, Config, ConfigError, StartPlan, plan_start};
@@ -240,7 +240,7 @@ impl Appliance {
             core_affinity::set_for_current(core);
         });
         let system = |what| move |source| StartError::System { what, source };
-        let server = Server::start(bound, Arc::new(backend), place.clone())
+        let server = server::start(bound, Arc::new(backend), place.clone())
             .map_err(system("control API"))?;
         let path = self.config.appliance.socket.clone();
         self.event(&format!("ready; control socket {}", path.display()));
