@@ -14,6 +14,7 @@
 //! was changed.
 
 use super::view;
+use crate::metrics::Reading;
 use crate::model::{Change, Name};
 use crossbeam::channel::{self, Receiver, Sender};
 use ipnet::IpNet;
@@ -73,6 +74,8 @@ pub enum Show {
     ConfigDiff,
     /// All classes or one: [`Answer::Classes`].
     Classes(Option<Name>),
+    /// What metrics are made of: [`Answer::Metrics`].
+    Metrics,
 }
 
 /// Most routes in one answer: about a millisecond of the control thread's time.
@@ -116,6 +119,7 @@ pub enum Answer {
     ConfigText(view::ConfigText),
     ConfigDiff(view::ConfigDiff),
     Classes(Vec<view::Class>),
+    Metrics(Box<Reading>),
 }
 
 /// Why a request was refused.

@@ -3,6 +3,7 @@
 
 mod front_end;
 mod guest;
+mod metrics;
 mod network;
 mod port;
 mod program;
@@ -32,6 +33,7 @@ impl Appliance {
             Show::Config => Answer::ConfigText(self.config_text()),
             Show::ConfigDiff => Answer::ConfigDiff(self.config_diff()?),
             Show::Classes(name) => Answer::Classes(self.classes(name.as_ref())?),
+            Show::Metrics => Answer::Metrics(Box::new(self.reading())),
         })
     }
 }
