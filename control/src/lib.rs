@@ -3,7 +3,7 @@
 //! A change goes one way: file, command line or API, then [`registry`] (what is wanted), then
 //! [`publish`] (the tables and records that workers read). [`neighbor`] speaks ARP; [`journal`] keeps
 //! what was accepted; [`kernel`] sets up the kernel's end of taps; `appliance` is the loop that owns
-//! them all.
+//! them all; [`metrics`] tells what it counts.
 
 // print! and its like panic when their reader goes away, and a panic ends the forwarding.
 #![cfg_attr(not(test), warn(clippy::print_stderr, clippy::print_stdout))]
@@ -14,8 +14,10 @@ pub mod api;
 pub mod appliance;
 pub mod cli;
 pub mod config;
+mod http;
 pub mod journal;
 pub mod kernel;
+pub mod metrics;
 pub mod model;
 pub mod neighbor;
 pub mod publish;

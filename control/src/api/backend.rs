@@ -15,6 +15,7 @@
 
 use super::view;
 use crate::config::Config;
+use crate::metrics::Reading;
 use crate::model::{Change, Name};
 use crossbeam::channel::{self, Receiver, Sender};
 use ipnet::IpNet;
@@ -95,6 +96,8 @@ pub enum Show {
     Classes(Option<Name>),
     /// Traffic of all guests or one, by class: [`Answer::Accounts`].
     Accounting(Option<Name>),
+    /// What metrics are made of: [`Answer::Metrics`].
+    Metrics,
 }
 
 /// Most routes in one answer: about a millisecond of the control thread's time.
@@ -140,6 +143,7 @@ pub enum Answer {
     Classes(Vec<view::Class>),
     Configured(view::Configured),
     Accounts(Vec<view::Account>),
+    Metrics(Box<Reading>),
 }
 
 /// Why a request was refused.

@@ -29,7 +29,7 @@ impl Lab {
         let path = dir.path().join("api.sock");
         let fake = Arc::new(Fake::default());
         let socket = server::bind(&path, None).unwrap();
-        let server = Server::start(socket, fake.clone(), Arc::new(|| ())).unwrap();
+        let server = server::start(socket, fake.clone(), Arc::new(|| ())).unwrap();
         Lab { fake, socket: path, dir, server }
     }
 
@@ -213,6 +213,7 @@ fn show(what: Show) -> Result<Answer, Refusal> {
                 out_bytes: 120,
             },
         )?),
+        Show::Metrics => Answer::Metrics(Box::new(crate::metrics::tests::reading())),
     })
 }
 

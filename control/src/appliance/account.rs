@@ -118,6 +118,17 @@ impl Appliance {
         Ok(views)
     }
 
+    /// An adapter's account by class, `all` left out; empty while there are no classes.
+    pub(super) fn class_lines(&self, key: &AdapterKey) -> Lines {
+        if self.publisher.classes().next().is_none() {
+            return Lines::new();
+        }
+        let raw = self.publisher.adapter_id(key).map(|id| self.raw_lines(id));
+        let mut lines = self.accounts.lines(key, &raw.unwrap_or_default());
+        lines.remove(ALL);
+        lines
+    }
+
     /// Adapters that have a number.
     fn counting(&self) -> impl Iterator<Item = (AdapterKey, AdapterId)> + '_ {
         self.registry.adapters().filter_map(|adapter| {

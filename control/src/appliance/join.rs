@@ -43,7 +43,7 @@ impl Appliance {
         }
         self.told(|p| p.adapter_up(adapter))?;
         if let Some(id) = self.publisher.adapter_id(&adapter.key()) {
-            self.cleared_adapters.insert(id, self.raw_adapter_counts(id));
+            self.begin_adapter(id);
             self.account_begins(&adapter.key(), id);
         }
         self.claim_adapter(None, Some(adapter), true);

@@ -3,6 +3,7 @@
 
 mod front_end;
 mod guest;
+mod metrics;
 mod network;
 mod port;
 mod program;
@@ -33,6 +34,7 @@ impl Appliance {
             Show::ConfigDiff => Answer::ConfigDiff(self.config_diff()?),
             Show::Accounting(guest) => Answer::Accounts(self.account_views(guest.as_ref())?),
             Show::Classes(name) => Answer::Classes(self.classes(name.as_ref())?),
+            Show::Metrics => Answer::Metrics(Box::new(self.reading())),
         })
     }
 }

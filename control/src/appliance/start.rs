@@ -1,6 +1,6 @@
 //! From a configuration file to a running appliance, and its orderly end.
 //!
-//! Order: file, state, DPDK, pool, workers, ports and guests, API. What the operator named in the
+//! Order: file, sockets, state, DPDK, pool, workers, ports and guests, API and metrics. What the operator named in the
 //! file has to open, or the start fails in one line; a guest's port that does not (its namespace may
 //! not be there yet) is told, and tried again until it does.
 
@@ -8,11 +8,12 @@ use super::Appliance;
 use super::account::ACCOUNTS_EVERY;
 use crate::accounts::Accounts;
 use crate::api::backend::{self, PATIENCE, Refusal};
-use crate::api::server::{self, BoundSocket, Server, SocketError};
+use crate::api::server::{self, BoundSocket, SocketError};
 use crate::api::view::PortLabel;
 use crate::cli::prompt;
 use crate::config::{self, Config, ConfigError, StartPlan, plan_start};
 use crate::journal::{Store, StoreError};
+use crate::metrics::{self, Baselines, BoundMetrics, MetricsError};
 use crate::neighbor::cache::Limits;
 use crate::neighbor::{AddressClaims, NeighborCache};
 use crate::publish::{FreshTables, PublishError, Publisher, WorkerEnd, Workers};
@@ -28,7 +29,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Frames that may wait for control, per worker.
 const PUNTS: usize = 1024;
@@ -73,6 +74,9 @@ pub enum StartError {
     /// The control socket.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// Where metrics are to be served.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
     /// The operating system.
     #[error("{what}: {source}")]
     System {
@@ -81,6 +85,12 @@ pub enum StartError {
         /// The system's reason.
         source: std::io::Error,
     },
+}
+
+/// Sockets that listen and are not served yet.
+struct Bound {
+    api: BoundSocket,
+    metrics: Option<BoundMetrics>,
 }
 
 /// Nanoseconds per 2^32 turns of the time stamp counter. Written once, before workers start.
@@ -116,8 +126,11 @@ pub fn run(options: &RunOptions) -> Result<std::convert::Infallible, StartError>
             .map_err(|source| StartError::System { what: "signals", source })?;
     }
     let settings = config.appliance.clone();
-    // Bound before anything is touched: a second appliance on this socket ends here.
-    let bound = server::bind(&settings.socket, settings.socket_group.as_deref())?;
+    // Bound before anything is touched: a second appliance on one of these ends here.
+    let bound = Bound {
+        api: server::bind(&settings.socket, settings.socket_group.as_deref())?,
+        metrics: settings.metrics.map(metrics::bind).transpose()?,
+    };
     let mut store = Store::open(&settings.state_dir)?;
     let (plan, notices) = recall(&config, &mut store, options.apply)?;
     let eal = Eal::start(&EalOptions {
@@ -130,7 +143,7 @@ pub fn run(options: &RunOptions) -> Result<std::convert::Infallible, StartError>
         build(eal, config, plan.registry, store, should_end).inspect_err(|_| eal.give_up())?;
     notices.iter().for_each(|notice| appliance.event(notice));
     let started = appliance.begin();
-    let served = started.and_then(|()| appliance.serve_socket(bound, options.interactive));
+    let served = started.and_then(|()| appliance.serve_sockets(bound, options.interactive));
     if let Err(error) = &served {
         appliance.event(&error.to_string());
     }
@@ -192,22 +205,21 @@ fn build(
         neighbors: NeighborCache::new(Limits::default(), seed),
         claims: AddressClaims::new(seed),
         counters: Arc::new(Counters::new()),
-        cleared_ports: HashMap::new(),
-        cleared_adapters: HashMap::new(),
+        port_baselines: Baselines::default(),
+        adapter_baselines: Baselines::default(),
         accounts: Accounts::default(),
         accounts_written: String::new(),
         accounts_due: now + ACCOUNTS_EVERY,
         is_forwarding: true,
         started: now,
+        // A clock before the epoch is no reason not to start.
+        started_at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
         should_end,
         punt_turn: 0,
         chores_due: now,
         is_restoring: true,
         conflicts_told: HashMap::new(),
     };
-    if let Some(address) = appliance.config.appliance.metrics {
-        appliance.event(&format!("metrics on {address}: not in this version, nothing is served"));
-    }
     if shares_core {
         let core = appliance.config.appliance.control_core;
         appliance.event(&format!(
@@ -258,8 +270,8 @@ impl Appliance {
         Ok(())
     }
 
-    /// Opens the control socket and works until told to end.
-    fn serve_socket(&mut self, bound: BoundSocket, interactive: bool) -> Result<(), StartError> {
+    /// Serves the control socket and metrics, and works until told to end.
+    fn serve_sockets(&mut self, bound: Bound, interactive: bool) -> Result<(), StartError> {
         let (backend, requests) = backend::channel(PATIENCE);
         let core = core_affinity::CoreId { id: self.config.appliance.control_core };
         // EAL pinned this thread; whoever it starts is placed anew, beside control.
@@ -267,12 +279,22 @@ impl Appliance {
             core_affinity::set_for_current(core);
         });
         let system = |what| move |source| StartError::System { what, source };
-        let server = Server::start(bound, Arc::new(backend), place.clone())
+        let backend = Arc::new(backend);
+        let mut served = format!("control socket {}", self.config.appliance.socket.display());
+        let server = server::start(bound.api, backend.clone(), place.clone())
             .map_err(system("control API"))?;
-        let path = self.config.appliance.socket.clone();
-        self.event(&format!("ready; control socket {}", path.display()));
+        let metrics_server = match bound.metrics {
+            Some(bound) => {
+                served = format!("{served}; metrics on http://{}/metrics", bound.address());
+                let started = metrics::start(bound, backend, place.clone());
+                Some(started.map_err(system("metrics"))?)
+            }
+            None => None,
+        };
+        self.event(&format!("ready; {served}"));
         if interactive {
             let should_end = self.should_end.clone();
+            let path = self.config.appliance.socket.clone();
             std::thread::Builder::new()
                 .name("prompt".into())
                 .spawn(move || {
@@ -284,6 +306,7 @@ impl Appliance {
         self.serve(&requests);
         drop(requests);
         server.stop();
+        drop(metrics_server);
         Ok(())
     }
 

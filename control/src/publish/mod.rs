@@ -339,6 +339,11 @@ where
         self.labels.get(&port)
     }
 
+    /// Numbers that ports have or had: all below this.
+    pub fn port_numbers_used(&self) -> u16 {
+        u16::try_from(self.port_ids.used()).unwrap_or(u16::MAX)
+    }
+
     /// The adapter of a number.
     pub fn adapter_key(&self, adapter: AdapterId) -> Option<&AdapterKey> {
         self.adapter_keys.get(&adapter)

@@ -342,8 +342,7 @@ fn clients_that_stall_or_wait_do_not_delay_others() {
 #[test]
 fn connections_without_end_are_turned_away_and_places_come_back() {
     let lab = Lab::start();
-    let flood: Vec<_> =
-        (0..super::connection::CONNECTIONS_PER_PROCESS).map(|_| connect(&lab.socket)).collect();
+    let flood: Vec<_> = (0..super::LIMITS.per_client).map(|_| connect(&lab.socket)).collect();
     let response = read_response(connect(&lab.socket));
     assert_eq!((response.status, response.kind().as_str()), (503, "unavailable"));
     drop(flood);
