@@ -108,7 +108,10 @@ fn vz8_traffic_is_counted_per_guest_and_class_to_the_packet_and_survives() {
     counts(app, "ct1", "far", both(1_003, 302));
     let since = accounts(app, "ct1")["all"];
     assert!(since.iter().zip(all).all(|(now, before)| *now >= before), "{since:?} after {all:?}");
-    send(&ct1, FAR, 10);
+    // Its neighbors are to be found again.
+    send(&ct1, FAR, 1);
+    counts(app, "ct1", "far", both(1_003, 303));
+    send(&ct1, FAR, 9);
     counts(app, "ct1", "far", both(1_003, 312));
     app.must("class del far");
     send(&ct1, FAR, 4);

@@ -186,7 +186,7 @@ fn every_name_follows_the_rules() {
 fn labels_are_those_that_are_documented() {
     let known = [
         "guest", "adapter", "mode", "network", "port", "kind", "worker", "reason", "state",
-        "version", "dpdk",
+        "class", "version", "dpdk",
     ];
     for Family { name, samples, .. } in families(&text(&reading()).unwrap()) {
         for labels in samples.keys() {
