@@ -14,6 +14,7 @@ pub mod api;
 pub mod appliance;
 pub mod cli;
 pub mod config;
+pub mod events;
 mod http;
 pub mod journal;
 pub mod kernel;

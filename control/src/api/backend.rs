@@ -94,6 +94,13 @@ pub enum Show {
     ConfigDiff,
     /// All classes or one: [`Answer::Classes`].
     Classes(Option<Name>),
+    /// What happened after the event of this number, at most so many: [`Answer::Events`].
+    Events {
+        /// Only those after this one.
+        after: u64,
+        /// At most so many.
+        limit: usize,
+    },
     /// Traffic of all guests or one, by class: [`Answer::Accounts`].
     Accounting(Option<Name>),
     /// What metrics are made of: [`Answer::Metrics`].
@@ -143,6 +150,7 @@ pub enum Answer {
     Classes(Vec<view::Class>),
     Configured(view::Configured),
     Accounts(Vec<view::Account>),
+    Events(view::EventPage),
     Metrics(Box<Reading>),
 }
 

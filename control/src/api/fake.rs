@@ -201,6 +201,19 @@ fn show(what: Show) -> Result<Answer, Refusal> {
             "near",
             view::Class { class: name("near"), prefixes: vec!["192.0.2.0/24".parse().unwrap()] },
         )?),
+        Show::Events { after, .. } => Answer::Events(view::EventPage {
+            events: match after {
+                0 => vec![view::Event {
+                    number: 1,
+                    time_ms: 1_764_000_000_123,
+                    kind: view::EventKind::Link,
+                    text: "port up0: link up".into(),
+                }],
+                _ => vec![],
+            },
+            last: 1,
+            missed: 0,
+        }),
         Show::Accounting(guest) => Answer::Accounts(known(
             guest,
             "ct1",

@@ -67,6 +67,7 @@ fn documented() -> OpenApiRouter<Api> {
         .routes(routes!(configuration::apply))
         .routes(routes!(configuration::rollback))
         .routes(routes!(configuration::save))
+        .routes(routes!(program::events))
         .routes(routes!(program::accounting))
         .routes(routes!(program::classes))
         .routes(routes!(program::class, program::class_add, program::class_del))

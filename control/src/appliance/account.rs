@@ -3,7 +3,7 @@
 use super::Appliance;
 use crate::accounts::{ALL, Accounts, Lines, OTHER, Traffic};
 use crate::api::backend::Refusal;
-use crate::api::view;
+use crate::api::view::{self, EventKind};
 use crate::model::Name;
 use crate::registry::{AdapterKey, Class};
 use dataplane::counters::{AdapterCounter, ClassCounts};
@@ -19,11 +19,16 @@ impl Appliance {
         let text = match self.store.accounts() {
             Ok(Some(text)) => text,
             Ok(None) => return,
-            Err(error) => return self.event(&format!("traffic accounts begin anew: {error}")),
+            Err(error) => {
+                return self
+                    .tell(EventKind::State, &format!("traffic accounts begin anew: {error}"));
+            }
         };
         match Accounts::restore(&text) {
             Ok(accounts) => self.accounts = accounts,
-            Err(error) => self.event(&format!("traffic accounts begin anew: {error}")),
+            Err(error) => {
+                self.tell(EventKind::State, &format!("traffic accounts begin anew: {error}"))
+            }
         }
         let registry = &self.registry;
         let has_class = |name: &str| registry.classes().any(|class| class.name.as_str() == name);
@@ -47,7 +52,7 @@ impl Appliance {
         }
         match self.store.keep_accounts(&text) {
             Ok(()) => self.accounts_written = text,
-            Err(error) => self.event(&format!("traffic accounts: {error}")),
+            Err(error) => self.tell(EventKind::State, &format!("traffic accounts: {error}")),
         }
     }
 

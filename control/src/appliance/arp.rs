@@ -1,7 +1,7 @@
 //! Frames that workers give to control: ARP, packets without a next hop, sources to learn.
 
 use super::Appliance;
-use crate::api::view::PortLabel;
+use crate::api::view::{EventKind, PortLabel};
 use crate::model::{Mode, Name};
 use crate::neighbor::proxy::{self, Answer, Owner, Seat, World};
 use crate::neighbor::{AddressClaims, ClaimStatus, Heard, Target};
@@ -200,9 +200,10 @@ impl Appliance {
         }
         self.conflicts_told.insert(source, now_ms);
         let label = self.publisher.label(port).map(ToString::to_string).unwrap_or_default();
-        self.event(&format!(
-            "uplink {label}: {mac} sends as {source}, which is registered here; dropped"
-        ));
+        self.tell(
+            EventKind::Conflict,
+            &format!("uplink {label}: {mac} sends as {source}, which is registered here; dropped"),
+        );
     }
 }
 

@@ -7,7 +7,7 @@
 use super::device::{Opened, Wanted};
 use super::{Appliance, Failure};
 use crate::api::backend::{Refusal, RefusalKind};
-use crate::api::view::PortLabel;
+use crate::api::view::{EventKind, PortLabel};
 use crate::model::{Change, Mode};
 use crate::publish::{self, PublishError, port_label};
 use crate::registry::{self, Effect};
@@ -62,7 +62,7 @@ impl Appliance {
             }
         };
         match self.store.commit(&mut self.registry) {
-            Ok(notice) => notice.iter().for_each(|notice| self.event(notice)),
+            Ok(notice) => notice.iter().for_each(|notice| self.tell(EventKind::State, notice)),
             Err(refusal) => {
                 for (label, opened) in staged {
                     self.discard(&label, opened);

@@ -1,6 +1,7 @@
 //! What changes by itself: links, devices that go away, devices that come back.
 
 use super::{Appliance, Failure};
+use crate::api::view::EventKind;
 use crate::api::view::PortLabel;
 use crate::registry::{Adapter, Port, ServerPort};
 use std::collections::BTreeMap;
@@ -47,17 +48,18 @@ impl Appliance {
     fn tell_events(&mut self, label: &PortLabel) {
         let events = self.devices.get(label).map(|device| device.port.take_events());
         for event in events.unwrap_or_default() {
-            self.event(&format!("port {label}: {event}"));
+            self.tell(EventKind::Guest, &format!("port {label}: {event}"));
         }
         if self.devices.get(label).is_some_and(|device| device.port.take_moved()) {
-            self.event(&format!("port {label}: its guest was migrated here"));
+            self.tell(EventKind::Guest, &format!("port {label}: its guest was migrated here"));
             self.announce_port(label);
         }
     }
 
     fn link_changed(&mut self, label: &PortLabel, before: Option<bool>, is_up: bool) {
         if before.is_some() {
-            self.event(&format!("port {label}: link {}", if is_up { "up" } else { "down" }));
+            let text = format!("port {label}: link {}", if is_up { "up" } else { "down" });
+            self.tell(EventKind::Link, &text);
         }
         if is_up && before == Some(false) {
             self.announce_port(label);
@@ -101,7 +103,7 @@ impl Appliance {
         self.is_restoring = false;
         match result {
             Ok(()) => {
-                self.event(&format!("port {label}: open"));
+                self.tell(EventKind::Link, &format!("port {label}: open"));
                 if let Err(error) = self.publisher.finish() {
                     self.event(&error.to_string());
                 }

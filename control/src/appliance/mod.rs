@@ -20,11 +20,12 @@ pub use start::{RunOptions, StartError, run};
 
 use crate::accounts::Accounts;
 use crate::api::backend::{Action, Answer, Refusal, RefusalKind, Request, Requests};
-use crate::api::view::PortLabel;
+use crate::api::view::{EventKind, PortLabel};
 use crate::config::Config;
+use crate::events::Events;
 use crate::journal::Store;
 use crate::metrics::Baselines;
-use crate::neighbor::{AddressClaims, NeighborCache};
+use crate::neighbor::{AddressClaims, NeighborCache, Target};
 use crate::publish::Publisher;
 use crate::registry::Registry;
 use arp::Held;
@@ -32,12 +33,13 @@ use dataplane::counters::{AdapterCounts, Counters, PortCounts};
 use dataplane::dpdk::{DpdkIo, Eal, Pool};
 use dataplane::ids::{AdapterId, PortId};
 use device::Device;
-use std::collections::{BTreeMap, HashMap};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Requests answered before frames, timers and the wish to end are looked at again: clients that ask
 /// without a pause must not keep ARP waiting.
@@ -72,6 +74,9 @@ pub struct Appliance {
     /// From where the counters of ports and adapters count.
     port_baselines: Baselines<PortId, PortCounts>,
     adapter_baselines: Baselines<AdapterId, AdapterCounts>,
+    /// Next hops that have answered, and not failed to since.
+    answering: BTreeSet<Target>,
+    events: RefCell<Events>,
     accounts: Accounts,
     /// As they are on disk, and when they are written next.
     accounts_written: String,
@@ -201,8 +206,16 @@ impl Appliance {
         u32::try_from(start::worker_clock_ns() / 1_000_000_000).unwrap_or(u32::MAX)
     }
 
-    /// Tells the operator what happened, on standard error, where a service's journal finds it.
+    /// Tells the operator that something could not be done, or is otherwise than wished.
     fn event(&self, text: &str) {
+        self.tell(EventKind::Failure, text);
+    }
+
+    /// Tells the operator what happened: by `show events`, and on standard error, where a service's
+    /// journal finds it.
+    fn tell(&self, kind: EventKind, text: &str) {
+        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.events.borrow_mut().push(kind, at, text);
         // A reader that went away or a full disk must not end the forwarding.
         let _ = writeln!(io::stderr(), "guestway: {text}");
     }

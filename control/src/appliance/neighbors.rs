@@ -2,7 +2,7 @@
 
 use super::Appliance;
 use super::arp::Held;
-use crate::api::view::PortLabel;
+use crate::api::view::{EventKind, PortLabel};
 use crate::model::Mode;
 use crate::neighbor::proxy::World;
 use crate::neighbor::{ClaimAction, ClaimWish, NeighborAction, Station, Target};
@@ -46,18 +46,25 @@ impl Appliance {
             match action {
                 NeighborAction::Request { target, to } => self.request(target, to),
                 NeighborAction::Resolved { target, station } => {
+                    self.answering.insert(target);
                     let up = self.publisher.neighbor_up(target.port, target.ip, station.mac);
                     if let Err(error) = up {
                         self.event(&error.to_string());
                     }
                 }
                 NeighborAction::Unreachable { target } => {
+                    if self.answering.remove(&target) {
+                        let on = self.label_text(target.port);
+                        let text = format!("port {on}: {} does not answer any more", target.ip);
+                        self.tell(EventKind::Neighbor, &text);
+                    }
                     let set = self.publisher.neighbor_unreachable(target.port, target.ip);
                     if let Err(error) = set {
                         self.event(&error.to_string());
                     }
                 }
                 NeighborAction::Forgotten { target } => {
+                    self.answering.remove(&target);
                     self.publisher.neighbor_down(target.port, target.ip);
                 }
                 // A worker that routes it again finds the row as it is now, and answers by it.
@@ -125,11 +132,13 @@ impl Appliance {
                 ClaimAction::Up(_) => {}
                 ClaimAction::Conflict(Target { port, ip }, mac) => {
                     let on = self.label_text(port);
-                    self.event(&format!("uplink {on}: {ip} is in use by {mac}; not announced"));
+                    let text = format!("uplink {on}: {ip} is in use by {mac}; not announced");
+                    self.tell(EventKind::Conflict, &text);
                 }
                 ClaimAction::Contested(Target { port, ip }, mac) => {
                     let on = self.label_text(port);
-                    self.event(&format!("uplink {on}: {mac} uses {ip} too; defended"));
+                    let text = format!("uplink {on}: {mac} uses {ip} too; defended");
+                    self.tell(EventKind::Conflict, &text);
                 }
             }
         }

@@ -32,6 +32,9 @@ impl Appliance {
             Show::Drops(guest) => Answer::Drops(self.drops(guest.as_ref())?),
             Show::Config => Answer::ConfigText(self.config_text()),
             Show::ConfigDiff => Answer::ConfigDiff(self.config_diff()?),
+            Show::Events { after, limit } => {
+                Answer::Events(self.events.borrow().after(after, limit))
+            }
             Show::Accounting(guest) => Answer::Accounts(self.account_views(guest.as_ref())?),
             Show::Classes(name) => Answer::Classes(self.classes(name.as_ref())?),
             Show::Metrics => Answer::Metrics(Box::new(self.reading())),

@@ -9,7 +9,7 @@ use super::account::ACCOUNTS_EVERY;
 use crate::accounts::Accounts;
 use crate::api::backend::{self, PATIENCE, Refusal};
 use crate::api::server::{self, BoundSocket, SocketError};
-use crate::api::view::PortLabel;
+use crate::api::view::{EventKind, PortLabel};
 use crate::cli::prompt;
 use crate::config::{self, Config, ConfigError, StartPlan, plan_start};
 use crate::journal::{Store, StoreError};
@@ -25,7 +25,8 @@ use dataplane::dpdk::{
 };
 use dataplane::pipeline::{Path, Rates};
 use dataplane::worker::Worker;
-use std::collections::{BTreeMap, HashMap};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -141,7 +142,7 @@ pub fn run(options: &RunOptions) -> Result<std::convert::Infallible, StartError>
     set_clock();
     let mut appliance =
         build(eal, config, plan.registry, store, should_end).inspect_err(|_| eal.give_up())?;
-    notices.iter().for_each(|notice| appliance.event(notice));
+    notices.iter().for_each(|notice| appliance.tell(EventKind::State, notice));
     let started = appliance.begin();
     let served = started.and_then(|()| appliance.serve_sockets(bound, options.interactive));
     if let Err(error) = &served {
@@ -207,6 +208,8 @@ fn build(
         counters: Arc::new(Counters::new()),
         port_baselines: Baselines::default(),
         adapter_baselines: Baselines::default(),
+        answering: BTreeSet::new(),
+        events: RefCell::default(),
         accounts: Accounts::default(),
         accounts_written: String::new(),
         accounts_due: now + ACCOUNTS_EVERY,
@@ -222,7 +225,7 @@ fn build(
     };
     if shares_core {
         let core = appliance.config.appliance.control_core;
-        appliance.event(&format!(
+        appliance.tell(EventKind::Program, &format!(
             "control shares core {core} with a worker: answers to ARP and commands will be slower"
         ));
     }
@@ -291,7 +294,7 @@ impl Appliance {
             }
             None => None,
         };
-        self.event(&format!("ready; {served}"));
+        self.tell(EventKind::Program, &format!("ready; {served}"));
         if interactive {
             let should_end = self.should_end.clone();
             let path = self.config.appliance.socket.clone();

@@ -53,6 +53,11 @@ pub(super) enum Order {
     LoadRoutes(PathBuf),
     /// Runs the commands of a file.
     Source(PathBuf),
+    /// What happened, and what happens until somebody has seen enough.
+    Events {
+        /// Whether to go on.
+        follow: bool,
+    },
     /// Makes what runs what a configuration file says.
     Apply {
         /// The file.
@@ -445,6 +450,10 @@ pub(super) fn show_accounting(values: &Values) -> Made {
         None => show(View::Accounts, &[&"accounting"]),
         Some(guest) => show(View::Accounts, &[&"guests", &guest, &"accounting"]),
     }
+}
+
+pub(super) fn show_events(values: &Values) -> Made {
+    Ok(Order::Events { follow: values.has("follow") })
 }
 
 pub(super) fn show_workers(_: &Values) -> Made {

@@ -165,7 +165,7 @@ fn at_terminal(client: &Client, json: bool, suspend: Suspend) {
         let _ = editor.load_history(history);
     }
     let mut out = io::stdout();
-    let mut session = Session::new(client, json, &mut out);
+    let mut session = Session::at_prompt(client, json, &mut out);
     loop {
         let line = match editor.readline(PROMPT) {
             Ok(line) => line,

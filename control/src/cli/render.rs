@@ -14,7 +14,7 @@ use std::io::{self, Write};
 
 pub(super) use forwarding::{neighbors, routes};
 pub(super) use ports::Rates;
-pub(super) use program::configured;
+pub(super) use program::{configured, events};
 
 /// Shows an answer of the API.
 pub(super) fn answer(

@@ -20,6 +20,9 @@ use std::path::Path;
 /// Files that call files, at most so deep.
 const SOURCE_DEPTH: usize = 8;
 
+/// How long one question for events waits, seconds.
+const EVENT_WAIT_S: u64 = 25;
+
 /// Whether there is more to come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Flow {
@@ -74,11 +77,18 @@ pub(super) struct Session<'a> {
     out: &'a mut dyn Write,
     rates: Rates,
     depth: usize,
+    /// Whether somebody types: an interrupt is then for the prompt, or for the whole appliance.
+    is_prompt: bool,
 }
 
 impl<'a> Session<'a> {
     pub(super) fn new(client: &'a Client, json: bool, out: &'a mut dyn Write) -> Self {
-        Self { client, json, out, rates: Rates::default(), depth: 0 }
+        Self { client, json, out, rates: Rates::default(), depth: 0, is_prompt: false }
+    }
+
+    /// The same for a prompt.
+    pub(super) fn at_prompt(client: &'a Client, json: bool, out: &'a mut dyn Write) -> Self {
+        Self { is_prompt: true, ..Self::new(client, json, out) }
     }
 
     /// Carries out one command. `--json` may stand anywhere in it.
@@ -122,6 +132,7 @@ impl<'a> Session<'a> {
                 }
             }
             Order::Source(file) => return self.source(&file),
+            Order::Events { follow } => self.events(follow, json)?,
             Order::Apply { file, dry_run } => self.apply(&file, dry_run, json)?,
             Order::Configure(path) => self.configure(&path, Bytes::new(), json)?,
             Order::Help(word) => render::help(self.out, &grammar::help(word.as_deref())?)?,
@@ -241,6 +252,29 @@ impl<'a> Session<'a> {
                 adapters.len(),
                 first.guest
             ))?,
+        }
+    }
+
+    /// Events so far, and with `follow` those that come, until the output is closed.
+    fn events(&mut self, follow: bool, json: bool) -> Result<(), Stop> {
+        if follow && self.is_prompt {
+            let way =
+                "events are followed by a command of its own: guestway ctl show events follow";
+            return Err(Stop::Wrong(way.to_owned()));
+        }
+        let (mut last, mut wait) = (0, 0);
+        loop {
+            let body = self.client.get(&format!("/v1/events?after={last}&wait={wait}"))?;
+            let page: view::EventPage = self.client.parse(&body)?;
+            match json {
+                true => self.print_json(&body)?,
+                false => render::events(self.out, &page)?,
+            }
+            self.out.flush()?;
+            if !follow {
+                return Ok(());
+            }
+            (last, wait) = (page.last, EVENT_WAIT_S);
         }
     }
 

@@ -48,6 +48,11 @@ fn every_show_prints_what_it_is_asked() {
         ("show drops ct1", &["spoofed-ip 7"]),
         ("show config", &["[appliance]"]),
         ("show config --diff", &["+ only in /etc/guestway.toml", "- guest ct1"]),
+        ("show class", &["near", "192.0.2.0/24"]),
+        ("show class near", &["192.0.2.0/24"]),
+        ("show accounting", &["ct1/eth0", "near", "120"]),
+        ("show accounting ct1", &["OUT bytes"]),
+        ("show events", &["2025-11-24T16:00:00.123Z link: port up0: link up"]),
         ("help mac", &["mac add NET MAC TARGET"]),
     ] {
         let printed = run(&lab, line).unwrap_or_else(|error| panic!("{line}: {error}"));

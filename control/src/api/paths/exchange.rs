@@ -29,6 +29,9 @@ const BODY_FREE: usize = 64 << 10;
 /// How long a client may take to send a body.
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
+/// Between two looks for something to answer with.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
+
 /// What every path needs: the backend, the OpenAPI document, and the memory left for bodies.
 #[derive(Clone)]
 pub(in crate::api) struct Api {
@@ -89,6 +92,32 @@ impl Api {
             Err(failure) => Ok(failure.into_response()),
         })
         .await
+    }
+
+    /// Asks again and again until the answer is enough or so long has passed, and answers 200 with the last
+    /// one. Between two times it waits without a thread.
+    pub(super) async fn ask_until<T: Serialize + Send + 'static>(
+        &self,
+        request: Request,
+        pick: fn(Answer) -> Result<T, Refusal>,
+        is_enough: fn(&T) -> bool,
+        patience: Duration,
+    ) -> Response {
+        let deadline = tokio::time::Instant::now() + patience;
+        loop {
+            let (backend, request) = (self.backend.clone(), request.clone());
+            let asked = tokio::task::spawn_blocking(move || backend.call(request).and_then(pick));
+            match asked.await {
+                Ok(Ok(body)) if is_enough(&body) => return json(&body),
+                Ok(Ok(body)) if tokio::time::Instant::now() >= deadline => return json(&body),
+                Ok(Ok(_)) => tokio::time::sleep(ASK_AGAIN).await,
+                Ok(Err(refusal)) => return Failure::from(refusal).into_response(),
+                Err(_) => {
+                    let refusal = Refusal::new(RefusalKind::Internal, "the request failed inside");
+                    return Failure::from(refusal).into_response();
+                }
+            }
+        }
     }
 
     async fn blocking<F>(&self, work: F) -> Response

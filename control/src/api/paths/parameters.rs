@@ -104,6 +104,24 @@ pub(super) struct Page {
     pub(super) limit: Option<usize>,
 }
 
+/// Which events.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EventsAfter {
+    /// Only those after the one of this number: `last` of the answer before.
+    #[serde(default)]
+    pub(super) after: u64,
+    /// At most so many, 1 to 1000; 1000 where absent.
+    #[serde(default)]
+    #[param(minimum = 1, maximum = 1000)]
+    pub(super) limit: Option<usize>,
+    /// Seconds to wait for the first one where there is none yet, at most 30; 0 where absent.
+    #[serde(default)]
+    #[param(minimum = 0, maximum = 30)]
+    pub(super) wait: u64,
+}
+
 fn maybe_prefix<'de, D: Deserializer<'de>>(from: D) -> Result<Option<IpNet>, D::Error> {
     prefix(from).map(Some)
 }

@@ -1,16 +1,18 @@
 //! The program itself: batches of changes, version, start and stop, workers, drops, classes.
 
-use super::exchange::{Api, At, Failure, Whole, Wish, json_bytes, parse_json};
-use super::parameters::ClassPath;
+use super::exchange::{Api, Asked, At, Failure, Whole, Wish, json_bytes, parse_json};
+use super::parameters::{ClassPath, EventsAfter};
 use super::{mismatch, only};
 use crate::api::backend::{Action, Answer, Refusal, Request, Show};
-use crate::api::view::{Account, Class, Drops, Version, Worker};
+use crate::api::view::{Account, Class, Drops, EventPage, Version, Worker};
 use crate::model::Change;
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use hyper::StatusCode;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use std::time::Duration;
 use utoipa::ToSchema;
 
 /// What became of a batch.
@@ -110,6 +112,34 @@ pub(super) async fn workers(State(api): State<Api>) -> Response {
 #[utoipa::path(get, path = "/v1/drops", tag = "program", responses((status = 200, body = Drops)))]
 pub(super) async fn drops(State(api): State<Api>) -> Response {
     api.ask(Request::Show(Show::Drops(None)), picked_drops).await
+}
+
+/// Most events in one answer: as many as are kept.
+const EVENT_PAGE: usize = 1_000;
+/// Longest wait for an event, seconds.
+const EVENT_WAIT_S: u64 = 30;
+
+/// What happened, in order; with `wait`, what happens next.
+#[utoipa::path(get, path = "/v1/events", tag = "program", params(EventsAfter),
+    responses((status = 200, body = EventPage)))]
+pub(super) async fn events(State(api): State<Api>, Asked(which): Asked<EventsAfter>) -> Response {
+    let EventsAfter { after, limit, wait } = which;
+    let limit = limit.unwrap_or(EVENT_PAGE);
+    if !(1..=EVENT_PAGE).contains(&limit) {
+        let message = format!("limit {limit}: want 1 to {EVENT_PAGE}");
+        return Failure::client(StatusCode::BAD_REQUEST, message).into_response();
+    }
+    if wait > EVENT_WAIT_S {
+        let message = format!("wait {wait}: want 0 to {EVENT_WAIT_S} seconds");
+        return Failure::client(StatusCode::BAD_REQUEST, message).into_response();
+    }
+    let pick = |answer| match answer {
+        Answer::Events(page) => Ok(page),
+        other => Err(mismatch(other)),
+    };
+    let request = Request::Show(Show::Events { after, limit });
+    let is_enough = |page: &EventPage| !page.events.is_empty();
+    api.ask_until(request, pick, is_enough, Duration::from_secs(wait)).await
 }
 
 /// Traffic of all guests, by class.

@@ -94,6 +94,8 @@ fn every_show_is_answered_with_its_view() {
         ("/v1/config/diff", "/same", json!(false)),
         ("/v1/classes", "/0/prefixes/0", json!("192.0.2.0/24")),
         ("/v1/classes/near", "/class", json!("near")),
+        ("/v1/events", "/events/0/kind", json!("link")),
+        ("/v1/events?after=1&limit=5", "/events", json!([])),
         ("/v1/accounting", "/0/out-bytes", json!(120)),
         ("/v1/guests/ct1/accounting", "/0/adapter", json!("ct1/eth0")),
     ] {
@@ -373,7 +375,7 @@ fn the_document_names_every_path_and_every_reference_leads_somewhere() {
             item.as_object().unwrap().keys().map(move |method| format!("{method} {path}"))
         })
         .collect();
-    assert_eq!(operations.len(), 60, "{operations:#?}");
+    assert_eq!(operations.len(), 61, "{operations:#?}");
     assert!(operations.contains("put /v1/guests/{guest}/adapters/{adapter}"));
 
     // What is documented exists: a wrong method on it is 405, never 404.

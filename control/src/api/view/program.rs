@@ -117,6 +117,56 @@ pub struct ConfigDiff {
     pub lines: Vec<String>,
 }
 
+/// What an event is about.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize, ToSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum EventKind {
+    /// A port's link came up or went down.
+    Link,
+    /// A guest's front-end came, went, or was cut off.
+    Guest,
+    /// An address is in use elsewhere.
+    Conflict,
+    /// A neighbor does not answer any more.
+    Neighbor,
+    /// A worker is late.
+    Worker,
+    /// Something could not be done, and is tried again or given up.
+    Failure,
+    /// What is stored.
+    State,
+    /// The program itself.
+    Program,
+}
+
+/// Something that happened.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Event {
+    /// Its number, from 1 at the program's start.
+    pub number: u64,
+    /// When, milliseconds since the Unix epoch.
+    pub time_ms: u64,
+    /// What it is about.
+    pub kind: EventKind,
+    /// One line.
+    pub text: String,
+}
+
+/// Events in order.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct EventPage {
+    /// Oldest first.
+    pub events: Vec<Event>,
+    /// Number of the last of them, to go on after.
+    pub last: u64,
+    /// How many between were not kept so long.
+    pub missed: u64,
+}
+
 /// What bringing a configuration file and what runs together did, or would do.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]

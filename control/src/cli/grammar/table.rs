@@ -140,6 +140,11 @@ pub(in crate::cli) static COMMANDS: &[Command] = &[
         order::show_accounting,
         "Traffic of guests in all and by class, restarts included.",
     ),
+    on(
+        "show events [follow]",
+        order::show_events,
+        "What happened lately; with follow, what happens from now on too.",
+    ),
     on("show worker", order::show_workers, "Workers, their queues and loop times."),
     on("show drops [GUEST]", order::show_drops, "Frames dropped, by reason and adapter."),
     on("show config [--diff]", order::show_config, "What runs, or how it differs from the file."),

@@ -1,8 +1,9 @@
 //! The program itself.
 
 use super::{align_right, joined, on_off, or_dash, print, table};
-use crate::api::view::{Account, Class, ConfigDiff, Configured, Drops, Version, Worker};
+use crate::api::view::{Account, Class, ConfigDiff, Configured, Drops, EventPage, Version, Worker};
 use std::io::{self, Write};
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Queues of a worker that are named: hundreds of guests would fill the terminal.
 const QUEUES_SHOWN: usize = 6;
@@ -115,4 +116,16 @@ pub(crate) fn configured(out: &mut dyn Write, done: &Configured) -> io::Result<(
         writeln!(out, "not before the next start:")?;
     }
     done.at_start.iter().try_for_each(|line| writeln!(out, "{line}"))
+}
+
+/// Events, one line each.
+pub(crate) fn events(out: &mut dyn Write, page: &EventPage) -> io::Result<()> {
+    if page.missed > 0 {
+        writeln!(out, "({} events before these were not kept)", page.missed)?;
+    }
+    page.events.iter().try_for_each(|event| {
+        let at = UNIX_EPOCH + Duration::from_millis(event.time_ms);
+        let (at, kind) = (humantime::format_rfc3339_millis(at), super::word(&event.kind));
+        writeln!(out, "{at} {kind}: {}", event.text)
+    })
 }
