@@ -122,7 +122,7 @@ fn vz8_traffic_is_counted_per_guest_and_class_to_the_packet_and_survives() {
     counts(app, "ct1", "distant", both(0, 6));
     assert!(!accounts(app, "ct1").contains_key("far"));
     // Killed, it has what was written last.
-    std::thread::sleep(Duration::from_secs(11));
+    std::thread::sleep(Duration::from_secs(6));
     world.app.kill();
     world.app.launch();
     counts(&world.app, "ct1", "distant", both(0, 6));

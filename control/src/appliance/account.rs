@@ -11,7 +11,7 @@ use dataplane::ids::{AdapterId, ClassId};
 use std::time::{Duration, Instant};
 
 /// Between two writes of what is counted: what a kill or a power cut loses of it at most.
-pub(super) const ACCOUNTS_EVERY: Duration = Duration::from_secs(10);
+pub(super) const ACCOUNTS_EVERY: Duration = Duration::from_secs(5);
 
 impl Appliance {
     /// Takes up the accounts of an earlier run.
