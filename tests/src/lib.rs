@@ -37,6 +37,7 @@ pub mod instructions;
 pub mod lab;
 pub mod linux;
 pub mod measure;
+pub mod notify;
 pub mod paced;
 pub mod pair;
 pub mod peers;
@@ -47,6 +48,7 @@ pub mod raw;
 pub mod record;
 pub mod replay;
 pub mod shell;
+pub mod stall;
 #[cfg(feature = "bench")]
 pub mod steps;
 pub mod tcp;

@@ -10,6 +10,7 @@ mod device;
 mod join;
 mod links;
 mod neighbors;
+mod service;
 mod show;
 mod start;
 
@@ -18,6 +19,8 @@ pub use start::{RunOptions, StartError, run};
 use crate::api::backend::{Action, Answer, Refusal, RefusalKind, Request, Requests};
 use crate::api::view::PortLabel;
 use crate::config::Config;
+use crate::heartbeat::Beats;
+use crate::manager::Manager;
 use crate::neighbor::{AddressClaims, NeighborCache};
 use crate::publish::Publisher;
 use crate::registry::Registry;
@@ -67,9 +70,14 @@ pub struct Appliance {
     /// What `clear` and the reuse of a number take off.
     cleared_ports: HashMap<PortId, PortCounts>,
     cleared_adapters: HashMap<AdapterId, AdapterCounts>,
+    /// Whether every worker comes round.
+    beats: Beats,
+    manager: Manager,
     is_forwarding: bool,
     started: Instant,
     should_end: Arc<AtomicBool>,
+    /// Set by SIGHUP.
+    should_reload: Arc<AtomicBool>,
     punt_turn: usize,
     chores_due: Instant,
     /// While the stored state is put in force, at the start or later where a device was missing then:
@@ -112,6 +120,9 @@ impl Appliance {
             }
             is_busy |= self.take_punts(PUNTS_PER_TURN);
             self.tick();
+            if self.should_reload.swap(false, Ordering::Relaxed) {
+                self.reload();
+            }
             if !is_busy
                 && let Some((request, responder)) = requests.next_within(nap(busy_at.elapsed()))
             {
@@ -127,15 +138,18 @@ impl Appliance {
     /// What time brings: ARP's timers each turn, everything slower now and then.
     fn tick(&mut self) {
         self.tick_neighbors();
+        self.feed_watchdog();
         let now = Instant::now();
         if now < self.chores_due {
             return;
         }
         self.chores_due = now + CHORES;
+        self.look_at_workers();
         self.publisher.age_macs(self.now_s());
         self.publisher.reclaim();
         self.look_at_links();
         self.retry_failed();
+        self.tell_status();
     }
 
     fn answer(&mut self, request: Request) -> Result<Answer, Refusal> {

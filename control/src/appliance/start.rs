@@ -10,6 +10,8 @@ use crate::api::server::{self, BoundSocket, Server, SocketError};
 use crate::api::view::PortLabel;
 use crate::cli::prompt;
 use crate::config::{self, Config, ConfigError, StartPlan, plan_start};
+use crate::heartbeat::Beats;
+use crate::manager::Manager;
 use crate::neighbor::cache::Limits;
 use crate::neighbor::{AddressClaims, NeighborCache};
 use crate::publish::{FreshTables, PublishError, Publisher, WorkerEnd, Workers};
@@ -108,11 +110,8 @@ pub fn run(options: &RunOptions) -> Result<std::convert::Infallible, StartError>
         return Err(EalError::NotRoot { uid: user.as_raw() }.into());
     }
     config::check_eal_args(&options.eal_args).map_err(StartError::Arguments)?;
-    let should_end = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-        signal_hook::flag::register(signal, should_end.clone())
-            .map_err(|source| StartError::System { what: "signals", source })?;
-    }
+    let should_end = flag_of(&[signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])?;
+    let should_reload = flag_of(&[signal_hook::consts::SIGHUP])?;
     let settings = config.appliance.clone();
     // Bound before anything is touched: a second appliance on this socket ends here.
     let bound = server::bind(&settings.socket, settings.socket_group.as_deref())?;
@@ -127,12 +126,23 @@ pub fn run(options: &RunOptions) -> Result<std::convert::Infallible, StartError>
     set_clock();
     let mut appliance =
         build(eal, config, plan, store, should_end).inspect_err(|_| eal.give_up())?;
+    appliance.should_reload = should_reload;
     let started = appliance.begin();
     let served = started.and_then(|()| appliance.serve_socket(bound, options.interactive));
     if let Err(error) = &served {
         appliance.event(&error.to_string());
     }
     appliance.end(i32::from(served.is_err()))
+}
+
+/// A flag that these signals set.
+fn flag_of(signals: &[i32]) -> Result<Arc<AtomicBool>, StartError> {
+    let flag = Arc::<AtomicBool>::default();
+    for signal in signals {
+        signal_hook::flag::register(*signal, flag.clone())
+            .map_err(|source| StartError::System { what: "signals", source })?;
+    }
+    Ok(flag)
 }
 
 fn build(
@@ -169,9 +179,12 @@ fn build(
         counters: Arc::new(Counters::new()),
         cleared_ports: HashMap::new(),
         cleared_adapters: HashMap::new(),
+        beats: Beats::new(eal.workers(), 0),
+        manager: Manager::default(),
         is_forwarding: true,
         started: now,
         should_end,
+        should_reload: Arc::default(),
         punt_turn: 0,
         chores_due: now,
         is_restoring: true,
@@ -244,6 +257,12 @@ impl Appliance {
             .map_err(system("control API"))?;
         let path = self.config.appliance.socket.clone();
         self.event(&format!("ready; control socket {}", path.display()));
+        match Manager::from_env() {
+            Ok(manager) => self.manager = manager,
+            Err(error) => self.event(&format!("NOTIFY_SOCKET: {error}; nobody is told")),
+        }
+        let status = self.status();
+        self.manager.ready(&status);
         if interactive {
             let should_end = self.should_end.clone();
             std::thread::Builder::new()
@@ -262,6 +281,7 @@ impl Appliance {
 
     /// Sends what waits, closes every port and ends DPDK and the process.
     fn end(&mut self, code: i32) -> ! {
+        self.manager.stopping();
         let labels: Vec<PortLabel> = self.devices.keys().cloned().collect();
         for label in labels {
             self.remove_port(&label, false);

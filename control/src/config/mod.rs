@@ -88,6 +88,25 @@ impl Default for Appliance {
     }
 }
 
+impl Appliance {
+    /// Keys whose values differ from another's. All are read at the start only.
+    pub fn differing_keys(&self, other: &Self) -> Vec<&'static str> {
+        let Self { control_core, workers, mbufs, socket, socket_group, metrics, state_dir, eal } =
+            other;
+        let pairs = [
+            ("control_core", self.control_core == *control_core),
+            ("workers", self.workers == *workers),
+            ("mbufs", self.mbufs == *mbufs),
+            ("socket", self.socket == *socket),
+            ("socket_group", self.socket_group == *socket_group),
+            ("metrics", self.metrics == *metrics),
+            ("state_dir", self.state_dir == *state_dir),
+            ("eal", self.eal == *eal),
+        ];
+        pairs.into_iter().filter(|(_, is_same)| !is_same).map(|(key, _)| key).collect()
+    }
+}
+
 impl Config {
     /// A number that changes when what the file registers changes: comments, order of keys, ports and
     /// `[appliance]` don't count.

@@ -212,3 +212,19 @@ fn a_mac_left_out_of_the_file_is_no_difference() {
     );
     assert_eq!(diff(&good(&text), &registry).unwrap(), Diff::default());
 }
+
+#[test]
+fn keys_that_are_read_at_the_start_only_are_named_where_they_differ() {
+    let with = |keys: &str| good(&format!("[appliance]\n{keys}\n")).appliance;
+    let running = with("workers = [1]\nmbufs = 16384");
+    assert_eq!(running.differing_keys(&running), [""; 0]);
+    let file = with(
+        "workers = [1, 2]\nmbufs = 16384\nmetrics = \"127.0.0.1:9650\"\neal = [\"--no-huge\"]",
+    );
+    assert_eq!(running.differing_keys(&file), ["workers", "metrics", "eal"]);
+    let file = with(
+        "control_core = 3\nsocket = \"/run/a.sock\"\nsocket_group = \"adm\"\nstate_dir = \"/a\"",
+    );
+    let keys = ["control_core", "mbufs", "socket", "socket_group", "state_dir"];
+    assert_eq!(running.differing_keys(&file), keys);
+}
