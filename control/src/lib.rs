@@ -18,6 +18,7 @@ pub mod kernel;
 pub mod manager;
 pub mod model;
 pub mod neighbor;
+pub mod privileges;
 pub mod publish;
 pub mod registry;
 pub mod snapshot;

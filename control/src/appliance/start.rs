@@ -12,8 +12,10 @@ use crate::cli::prompt;
 use crate::config::{self, Config, ConfigError, StartPlan, plan_start};
 use crate::heartbeat::Beats;
 use crate::manager::Manager;
+use crate::model::{Name, PortWish};
 use crate::neighbor::cache::Limits;
 use crate::neighbor::{AddressClaims, NeighborCache};
+use crate::privileges::{self, PrivilegeError, syscalls};
 use crate::publish::{FreshTables, PublishError, Publisher, WorkerEnd, Workers};
 use crate::registry::{Effect, Origin, Port, Registry};
 use crate::snapshot::{Store, StoreError};
@@ -21,6 +23,7 @@ use crossbeam::queue::ArrayQueue;
 use dataplane::counters::Counters;
 use dataplane::dpdk::{
     DpdkIo, Eal, EalError, EalOptions, Pool, PoolError, PoolOps, PoolSpec, lcore,
+    raise_descriptor_limit,
 };
 use dataplane::pipeline::{Path, Rates};
 use dataplane::worker::Worker;
@@ -73,6 +76,12 @@ pub enum StartError {
     /// The control socket.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// Rights to give away.
+    #[error(transparent)]
+    Privileges(#[from] PrivilegeError),
+    /// System calls to do without.
+    #[error(transparent)]
+    Confine(#[from] syscalls::ConfineError),
     /// The operating system.
     #[error("{what}: {source}")]
     System {
@@ -118,6 +127,10 @@ pub fn run(options: &RunOptions) -> Result<std::convert::Infallible, StartError>
     let store = Store::open(&settings.state_dir)?;
     let plan = plan_start(&config, store.load()?, options.apply)
         .map_err(|refusal| StartError::Refused(refusal.into()))?;
+    // Which takes a right that is not kept.
+    raise_descriptor_limit()
+        .map_err(|source| StartError::System { what: "limit of open files", source })?;
+    privileges::keep_needed()?;
     let eal = Eal::start(&EalOptions {
         control_core: settings.control_core,
         worker_cores: settings.workers.clone(),
@@ -128,7 +141,8 @@ pub fn run(options: &RunOptions) -> Result<std::convert::Infallible, StartError>
         build(eal, config, plan, store, should_end).inspect_err(|_| eal.give_up())?;
     appliance.should_reload = should_reload;
     let started = appliance.begin();
-    let served = started.and_then(|()| appliance.serve_socket(bound, options.interactive));
+    let confined = started.and_then(|()| appliance.confine());
+    let served = confined.and_then(|()| appliance.serve_socket(bound, options.interactive));
     if let Err(error) = &served {
         appliance.event(&error.to_string());
     }
@@ -220,7 +234,12 @@ fn launch(
     };
     let reader = fresh.qsbr().register().ok_or_else(missing)?;
     let (worker, link) = Worker::new(path, reader, worker_clock_ns).map_err(|_| missing())?;
-    eal.launch(position, Box::new(move || worker.run()))?;
+    let job = move || {
+        // To give rights away is never refused, and a worker forwards with them as well.
+        let _ = privileges::keep_none();
+        worker.run();
+    };
+    eal.launch(position, Box::new(job))?;
     Ok(WorkerEnd::new(core, link, counters, punts))
 }
 
@@ -244,17 +263,30 @@ impl Appliance {
         Ok(())
     }
 
+    /// From here on there are the system calls that forwarding and live changes need, and no others.
+    fn confine(&self) -> Result<(), StartError> {
+        let is_xdp = |(_, wish): &(Name, PortWish)| wish.device.starts_with("net_af_xdp");
+        let bpf = self.config.ports.iter().any(is_xdp);
+        syscalls::confine(syscalls::Extras { bpf })?;
+        Ok(())
+    }
+
     /// Opens the control socket and works until told to end.
     fn serve_socket(&mut self, bound: BoundSocket, interactive: bool) -> Result<(), StartError> {
         let (backend, requests) = backend::channel(PATIENCE);
         let core = core_affinity::CoreId { id: self.config.appliance.control_core };
         // EAL pinned this thread; whoever it starts is placed anew, beside control.
-        let place: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
+        let place = move || {
             core_affinity::set_for_current(core);
+        };
+        let place_api: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
+            place();
+            // It reads what others write, and all it asks for is done by control.
+            let _ = privileges::keep_none();
         });
         let system = |what| move |source| StartError::System { what, source };
-        let server = Server::start(bound, Arc::new(backend), place.clone())
-            .map_err(system("control API"))?;
+        let server =
+            Server::start(bound, Arc::new(backend), place_api).map_err(system("control API"))?;
         let path = self.config.appliance.socket.clone();
         self.event(&format!("ready; control socket {}", path.display()));
         match Manager::from_env() {
