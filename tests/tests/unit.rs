@@ -1,5 +1,6 @@
 //! The unit file, man pages and completions: what their own tools say of them.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -54,6 +55,49 @@ fn the_unit_is_sound() {
     command.arg(format!("--root={}", root.path().display()));
     let said = run(&mut command);
     assert_eq!(said, "", "nothing to complain of");
+}
+
+/// The system calls of a set of systemd's, and of the sets that it names.
+fn calls(of: &str) -> BTreeSet<String> {
+    let text = run(Command::new("systemd-analyze").args(["syscall-filter", "--no-pager", of]));
+    let lines = text.lines().skip(1).map(str::trim).filter(|line| !line.starts_with('#'));
+    lines
+        .flat_map(|line| match line.starts_with('@') {
+            true => calls(line),
+            false => BTreeSet::from([line.to_owned()]),
+        })
+        .collect()
+}
+
+/// The unit's filter, which holds from the start, leaves what the appliance's own leaves later.
+#[test]
+fn the_units_system_calls_include_the_appliances() {
+    let unit = std::fs::read_to_string(configs("systemd/guestway.service")).expect("the unit");
+    let mut allowed = calls("@default");
+    for words in unit.lines().filter_map(|line| line.strip_prefix("SystemCallFilter=")) {
+        let (is_taken, words) = words.strip_prefix('~').map_or((false, words), |w| (true, w));
+        for word in words.split(' ') {
+            let set = match word.starts_with('@') {
+                true => calls(word),
+                false => BTreeSet::from([word.to_owned()]),
+            };
+            match is_taken {
+                true => allowed.retain(|call| !set.contains(call)),
+                false => allowed.extend(set),
+            }
+        }
+    }
+    let source = configs("../control/src/privileges/syscalls.rs");
+    let source = std::fs::read_to_string(source).expect("the list");
+    let (kept, _) = source.split_once("const ENDING").expect("the list of what ends it");
+    let names: BTreeSet<&str> = kept
+        .split("libc::SYS_")
+        .skip(1)
+        .filter_map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next())
+        .collect();
+    assert!(names.len() > 100, "{names:?}");
+    let missing: Vec<_> = names.into_iter().filter(|name| !allowed.contains(*name)).collect();
+    assert_eq!(missing, [""; 0]);
 }
 
 /// Pages and completions, as a package has them.

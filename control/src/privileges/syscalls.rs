@@ -147,7 +147,6 @@ const MEMORY: &[i64] = &[
     libc::SYS_mremap,
     libc::SYS_madvise,
     libc::SYS_msync,
-    libc::SYS_mincore,
     libc::SYS_mlock,
     libc::SYS_mlock2,
     libc::SYS_munlock,
