@@ -6,20 +6,20 @@ use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use std::fs::File;
+use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus};
 
 const CONFINED: &str = "GUESTWAY_TEST_CONFINED";
 
 /// Runs this test again in a process of its own, in which `inside` is what it does.
-fn in_a_process(test: &str, inside: impl FnOnce()) -> Option<ExitStatus> {
+fn in_a_process(test: &str, inside: impl FnOnce()) -> io::Result<Option<ExitStatus>> {
     if std::env::var_os(CONFINED).is_some() {
         inside();
-        return None;
+        return Ok(None);
     }
-    let program = std::env::current_exe().unwrap();
-    let mut command = Command::new(program);
-    Some(command.args(["--exact", test, "--nocapture"]).env(CONFINED, "1").status().unwrap())
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["--exact", test, "--nocapture"]).env(CONFINED, "1").status().map(Some)
 }
 
 #[test]
@@ -47,6 +47,7 @@ fn threads_files_and_sockets_go_on_and_the_rest_is_not_there() {
         assert_eq!(unshare(CloneFlags::CLONE_NEWNS), Err(Errno::ENOSYS));
         assert_eq!(setns(namespace, CloneFlags::CLONE_NEWUTS), Err(Errno::ENOSYS));
     });
+    let ended = ended.unwrap();
     assert!(ended.is_none_or(|status| status.success()), "{ended:?}");
 }
 
@@ -56,5 +57,6 @@ fn whoever_wants_to_be_another_program_is_ended() {
         confine(Extras::default()).unwrap();
         panic!("{}", Command::new("true").exec());
     });
+    let ended = ended.unwrap();
     assert!(ended.is_none_or(|status| status.signal() == Some(libc::SIGSYS)), "{ended:?}");
 }
