@@ -178,12 +178,38 @@ fn bash_completes_arguments_commands_and_names() {
     app.stop();
 }
 
+/// What zsh makes of a line when Tab is typed behind it, in a terminal of its own.
+const ZSH: &str = r#"
+zmodload zsh/zpty
+zpty -b shell "TERM=dumb zsh -f -i"
+zpty -w shell "PROMPT=; fpath=($1 \$fpath); autoload -U compinit; compinit -u -D; echo rea''dy"
+screen=
+for i in {1..100}; do zpty -rt shell out && screen+=$out; [[ $screen == *ready* ]] && break; sleep 0.1; done
+screen=
+zpty -wn shell "$2"$'\t'
+for i in {1..50}; do zpty -rt shell out && screen+=$out; [[ $screen == *$3* ]] && break; sleep 0.1; done
+print -r -- "$screen"
+"#;
+
 #[test]
-fn fish_and_zsh_take_their_completions() {
+fn fish_and_zsh_complete_arguments_and_commands() {
     let dir = generated();
-    run(Command::new("zsh").arg("-n").arg(dir.path().join("_guestway")));
     let own = binary().parent().expect("a directory").display().to_string();
     let path = format!("{own}:{}", std::env::var("PATH").expect("a path"));
+    let zsh = |line: &str, want: &str| {
+        let mut command = Command::new("zsh");
+        command.args(["-f", "-c", ZSH, "zsh"]).arg(dir.path()).args([line, want]);
+        run(command.env("PATH", &path))
+    };
+    for (line, want) in [
+        ("guestway ctl show ver", "version"),
+        ("guestway ctl --json neighbor fl", "flush"),
+        ("guestway ctl --js", "--json"),
+        ("guestway ctl source /etc/hostn", "/etc/hostname"),
+    ] {
+        let screen = zsh(line, want);
+        assert!(screen.contains(want), "{line}: {screen}");
+    }
     let fish = |line: &str| {
         let script = format!("source {}/guestway.fish; complete -C {line:?}", dir.path().display());
         run(Command::new("fish").args(["--no-config", "-c", &script]).env("PATH", &path))

@@ -131,8 +131,13 @@ fn completion(shell: Shell, words: &str) -> io::Result<String> {
     clap_complete::generate(shell, &mut shown(), "guestway", &mut out);
     let text = String::from_utf8(out).map_err(io::Error::other)?;
     Ok(match shell {
-        // What clap has for the words is files, which they seldom are.
-        Shell::Zsh => text.replace("The command:_default", "The command:_guestway_ctl") + words,
+        // What clap has for the words is files, which they seldom are. Its last lines run what is there by
+        // then, its first one says whose completions these are.
+        Shell::Zsh => {
+            let text = text.replace("The command:_default", "The command:_guestway_ctl");
+            let (head, rest) = text.split_once('\n').unwrap_or((&text, ""));
+            format!("{head}\n{words}{rest}")
+        }
         _ => text + words,
     })
 }
