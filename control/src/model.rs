@@ -157,6 +157,10 @@ pub struct NetworkPatch {
     /// absent: while every adapter keeps its filter there is nothing to learn inside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learning: Option<bool>,
+    /// Whether guests are kept from each other and reach the server and the uplink alone; off where
+    /// absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolated: Option<bool>,
     /// Most learned MACs in the network, 0 to 65536.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_macs: Option<u32>,
@@ -368,7 +372,7 @@ pub enum Change {
         #[schema(value_type = String)]
         mac: MacAddr,
     },
-    /// Destination class for accounting: stored; counted from a later version on.
+    /// Destination class for accounting.
     ClassAdd {
         class: Name,
         #[schema(value_type = Vec<String>)]

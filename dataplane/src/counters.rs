@@ -10,7 +10,7 @@
 //! 65,536 adapters costs what the live ones use.
 
 use crate::frame::BURST_PKTS;
-use crate::ids::{AdapterId, PortId};
+use crate::ids::{AdapterId, ClassId, PortId};
 use crate::machine::pairs::{self, Cells, bump};
 use bytemuck::zeroed_slice_box;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -93,6 +93,8 @@ pub enum DropReason {
     NotMember,
     /// Network: the port's rate limit of what goes to all members.
     FloodRate,
+    /// Network: from a guest to another guest of a network whose guests are isolated.
+    Isolated,
     /// Network: nobody else to deliver a broadcast to.
     NoReceiver,
     /// Network detached or unknown.
@@ -123,7 +125,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons, in order of their numbers.
-    pub const ALL: [DropReason; 50] = {
+    pub const ALL: [DropReason; 51] = {
         use DropReason::*;
         [
             Stopped,
@@ -163,6 +165,7 @@ impl DropReason {
             BridgeSamePort,
             NotMember,
             FloodRate,
+            Isolated,
             NoReceiver,
             NetworkUnknown,
             PuntRate,
@@ -221,6 +224,7 @@ impl DropReason {
             Self::BridgeSamePort => "bridge-same-port",
             Self::NotMember => "not-member",
             Self::FloodRate => "flood-rate",
+            Self::Isolated => "isolated",
             Self::NoReceiver => "no-receiver",
             Self::NetworkUnknown => "network-unknown",
             Self::PuntRate => "punt-rate",
@@ -299,6 +303,8 @@ pub struct Counters {
     adapters: Box<[Cells]>,
     /// `AdapterId::LIMIT` rows of drops. Likewise.
     adapter_drops: Box<[[AtomicU64; DropReason::COUNT]]>,
+    /// `AdapterId::LIMIT` rows of traffic by class, as `adapters` for each. Likewise.
+    classes: Box<[[Cells; ClassId::LIMIT]]>,
 }
 
 impl Default for Counters {
@@ -308,12 +314,13 @@ impl Default for Counters {
 }
 
 impl Counters {
-    /// A zeroed block for every possible port and adapter; about 28 MB of address space.
+    /// A zeroed block for every possible port and adapter; about 62 MB of address space.
     pub fn new() -> Self {
         Self {
             ports: zeroed_slice_box(PortId::LIMIT * PORT_STRIDE),
             adapters: zeroed_slice_box(AdapterId::LIMIT),
             adapter_drops: zeroed_slice_box(AdapterId::LIMIT),
+            classes: zeroed_slice_box(AdapterId::LIMIT),
         }
     }
 
@@ -329,6 +336,26 @@ impl Counters {
     #[inline]
     pub fn adapter_traffic(&self, adapter: AdapterId, way: Traffic, pkts: u64, bytes: u64) {
         if let Some(row) = self.adapters.get(adapter.index()) {
+            let [received, sent] = row.as_chunks::<2>().0 else { return };
+            let pair = if way == Traffic::FromGuest { received } else { sent };
+            bump(&pair[0], pkts);
+            bump(&pair[1], bytes);
+        }
+    }
+
+    /// Counts frames of a guest to or from the addresses of a class, with their bytes. [`AdapterId::NONE`] and
+    /// [`ClassId::NONE`] are ignored.
+    #[inline]
+    pub fn class_traffic(
+        &self,
+        adapter: AdapterId,
+        class: ClassId,
+        way: Traffic,
+        pkts: u64,
+        bytes: u64,
+    ) {
+        let row = self.classes.get(adapter.index()).and_then(|rows| rows.get(class.index()));
+        if let Some(row) = row {
             let [received, sent] = row.as_chunks::<2>().0 else { return };
             let pair = if way == Traffic::FromGuest { received } else { sent };
             bump(&pair[0], pkts);
@@ -371,6 +398,16 @@ impl Counters {
         counts
     }
 
+    /// An adapter's traffic with a class.
+    pub fn class(&self, adapter: AdapterId, class: ClassId) -> ClassCounts {
+        let mut counts = ClassCounts::default();
+        let row = self.classes.get(adapter.index()).and_then(|rows| rows.get(class.index()));
+        if let Some(row) = row {
+            read_row(row, &mut counts.0);
+        }
+        counts
+    }
+
     /// An adapter's row.
     pub fn adapter(&self, adapter: AdapterId) -> AdapterCounts {
         let mut counts = AdapterCounts::default();
@@ -399,6 +436,25 @@ pub struct PortCounts {
 pub struct AdapterCounts {
     counters: [u64; ADAPTER_COUNTERS],
     drops: [u64; DropReason::COUNT],
+}
+
+/// An adapter's traffic with a class, read or summed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ClassCounts([u64; ADAPTER_COUNTERS]);
+
+impl ClassCounts {
+    /// One counter.
+    pub fn counter(&self, counter: AdapterCounter) -> u64 {
+        self.0[counter as usize]
+    }
+    /// Adds another block's row.
+    pub fn add(&mut self, other: &Self) {
+        combine(&mut self.0, &other.0, u64::wrapping_add);
+    }
+    /// Takes a baseline off.
+    pub fn subtract(&mut self, baseline: &Self) {
+        combine(&mut self.0, &baseline.0, u64::wrapping_sub);
+    }
 }
 
 impl Default for PortCounts {

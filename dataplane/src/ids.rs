@@ -39,6 +39,25 @@ impl AdapterId {
     }
 }
 
+/// A class of destinations, for accounting (requirements.md, VZ-8): index into counters. At most
+/// [`ClassId::LIMIT`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct ClassId(pub u8);
+
+impl ClassId {
+    /// Every IPv4 address that is in no class.
+    pub const OTHER: ClassId = ClassId(0);
+    /// Not IPv4, so of no class: not counted.
+    pub const NONE: ClassId = ClassId(u8::MAX);
+    /// One more than the highest class number, [`ClassId::OTHER`] among them.
+    pub const LIMIT: usize = 16;
+
+    /// As an index.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
 /// A virtual network. At most [`NetworkId::LIMIT`]; stable for the life of the network.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct NetworkId(pub u16);

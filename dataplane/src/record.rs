@@ -132,6 +132,8 @@ pub struct NetworkRecord {
     pub unknown_unicast: UnknownUnicast,
     /// Whether sources seen on learning ports are reported to control.
     pub learning: bool,
+    /// Whether its guests reach the wire and the server alone, not each other (requirements.md, VZ-7).
+    pub is_isolated: bool,
     /// Set when the network is the untagged one of an uplink: that uplink's MAC. What members send
     /// to it is routed, and their ARP broadcasts are shown to control as well.
     pub router_mac: Option<MacAddr>,

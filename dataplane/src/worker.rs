@@ -23,7 +23,7 @@ use crate::io::{Io, Readiness, RxQueue};
 use crate::pipeline::{Departures, Path, SEND_AT_ONCE, TxPort};
 use crate::punt::Inject;
 use crate::record::{NetworkRecord, PortRecord};
-use crate::table::Reader;
+use crate::table::{Ipv4Fib, Reader};
 use crossbeam::queue::ArrayQueue;
 use hdrhistogram::Histogram;
 use std::net::Ipv4Addr;
@@ -77,6 +77,8 @@ pub enum Command<I: Io> {
     SetNetwork(NetworkId, Option<Arc<NetworkRecord>>),
     /// Source address of ICMP errors.
     SetIcmpSource(Ipv4Addr),
+    /// Class of each address; `None` while there are no classes.
+    SetClasses(Option<Arc<Ipv4Fib>>),
     /// `start` and `stop`.
     SetForwarding(bool),
     /// Record loop times here; the filled histogram comes back.
@@ -108,6 +110,8 @@ pub enum Displaced<I: Io> {
     Port(Option<Arc<PortRecord>>),
     /// Likewise.
     Network(Option<Arc<NetworkRecord>>),
+    /// Classes that are in force no more.
+    Classes(Option<Arc<Ipv4Fib>>),
     /// Loop times since the last swap.
     Histogram(Box<Histogram<u64>>),
     /// An acknowledgement: nothing was displaced.
@@ -402,6 +406,9 @@ impl<I: Io> Worker<I> {
                 Command::SetIcmpSource(address) => {
                     self.path.view.icmp_source = address;
                     Displaced::Nothing
+                }
+                Command::SetClasses(classes) => {
+                    Displaced::Classes(std::mem::replace(&mut self.path.view.classes, classes))
                 }
                 Command::SetForwarding(is_forwarding) => {
                     self.path.view.is_forwarding = is_forwarding;

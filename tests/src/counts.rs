@@ -33,6 +33,8 @@ pub const IPERF_SECONDS: Count = Count { ci: 10, long: 30 };
 pub const SHARED_CHURN: Count = Count { ci: 5, long: 50 };
 /// Hostile vhost-user front-ends, one after another, half of them in each of two tests.
 pub const HOSTILE_CASES: Count = Count { ci: 5_000, long: 100_000 };
+/// Places at which the journal's last record is cut before a start.
+pub const JOURNAL_CUTS: Count = Count { ci: 5, long: 1_000 };
 
 /// Kills and restarts of a VM's QEMU.
 pub const VM_CYCLES: Count = Count { ci: 2, long: 20 };

@@ -37,6 +37,7 @@ pub mod instructions;
 pub mod lab;
 pub mod linux;
 pub mod measure;
+pub mod metrics;
 pub mod notify;
 pub mod paced;
 pub mod pair;

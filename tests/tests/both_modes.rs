@@ -212,6 +212,56 @@ fn vz4_addresses_are_announced_on_registration_mode_change_and_link_up() {
     world.end();
 }
 
+/// What a migration or a service on several hosts needs: each host's guest has the address, and who of
+/// them the LAN talks to is settled elsewhere.
+#[test]
+fn vz5_an_address_that_is_not_announced_may_be_held_elsewhere_as_well() {
+    let lab = Lab::new();
+    let outside = Outside::new(&lab);
+    for name in ["ct1", "ct2"] {
+        lab.host(name);
+    }
+    let config = Config::new(&lab).uplink_with("").host();
+    let mut app = Appliance::start(&lab, &config, Some(&outside.lan));
+    // A guest of another host, as the LAN sees it.
+    let holder = lab.host("holder");
+    outside.lan.plug(&lab, &holder, "eth0");
+    holder.address("eth0", "192.0.2.12/24");
+    let lan = outside.out.capture("eth0", "arp");
+    for (n, keys) in [(1, "probe off"), (2, "announce off")] {
+        app.must(&format!("guest add ct{n} container"));
+        let port = tap(&format!("ct{n}"), "eth0");
+        app.must(&format!("adapter add ct{n} eth0 port {port} ip {} {keys}", address(n)));
+    }
+    let state = || adapter(&app, "ct2", "eth0")["guest-side"]["addresses"][0]["state"].clone();
+    assert_eq!(state(), "unannounced");
+    // Guests and the server reach the one of this host, the LAN the other, before and after its traffic.
+    let is_as_wished = || {
+        lab.known("ct1").reaches(&address(2));
+        lab.known("ct2").reaches(&address(1));
+        lab.server().reaches(&address(2));
+        assert_eq!(outside.out.arping("eth0", &address(2)), [holder.mac("eth0")]);
+        outside.out.reaches(&address(2));
+    };
+    is_as_wished();
+    // What the holder says on the LAN is no conflict, and no reason to defend.
+    holder.run("arping -c 2 -U -I eth0 192.0.2.12");
+    is_as_wished();
+    assert_eq!(state(), "unannounced");
+    assert!(!app.log().contains("is in use by"), "{}", app.log());
+    let uplink = mac(app.json("show port info up0")["mac"].as_str().expect("a MAC"));
+    let own = ip(&address(2));
+    let frames: Vec<Arp> = lan.finish().iter().filter_map(|f| Arp::read(f)).collect();
+    let ours = |a: &&Arp| a.sender_mac == uplink;
+    let says = frames.iter().filter(ours).filter(|a| a.sender_ip == own || a.target_ip == own);
+    assert_eq!(says.count(), 0, "neither probed nor announced nor answered for");
+    assert!(frames.iter().filter(ours).any(|a| a.sender_ip == ip(&address(1))), "others are");
+    // Announced after all, it is one that is held elsewhere.
+    app.must("adapter set ct2 eth0 announce on");
+    eventually("the conflict is found", 12 * SECOND, || state() == "conflict");
+    app.stop();
+}
+
 /// Members of one network: `vm1` with registered addresses and all filters, `vm2` and `vm3` too.
 fn members(filters: &[&str]) -> (Lab, Appliance) {
     let lab = Lab::new();

@@ -357,3 +357,52 @@ fn vn14_two_host_only_networks_are_unreachable_at_l2() {
     other.finish_empty();
     world.end();
 }
+
+#[test]
+fn vz7_isolated_guests_reach_the_server_and_the_lan_and_not_each_other() {
+    let server = "uplink = \"up0\"\n[network.server]\nport = \"tap,iface=srv-lan0\"\n\
+                  addresses = [\"10.0.0.254/24\"]";
+    let world = networks(
+        &[("lan0", server)],
+        &[("vm1", "lan0", "10.0.0.1"), ("vm2", "lan0", "10.0.0.2"), ("vm3", "lan0", "10.0.0.3")],
+    );
+    let out = &world.outside.out;
+    out.address("eth0", "10.0.0.50/24");
+    let others = |reach: bool| {
+        for guest in ["vm1", "vm2", "vm3"] {
+            let guest = world.guest(guest);
+            guest.reaches("10.0.0.254");
+            guest.reaches("10.0.0.50");
+        }
+        for (from, to) in [("vm1", "10.0.0.2"), ("vm2", "10.0.0.3"), ("vm3", "10.0.0.1")] {
+            // An old answer must not stand in for a new one.
+            world.guest(from).run("ip neigh flush dev eth0");
+            match reach {
+                true => world.guest(from).reaches(to),
+                false => world.guest(from).never_reaches(to),
+            }
+        }
+    };
+    others(true);
+    world.app.must("network set lan0 isolated on");
+    assert_eq!(rows(world.app.json("show network lan0"))[0]["isolated"], true);
+    // Not a frame of one guest's arrives at another, with the MAC known or not.
+    let (vm1, vm2) = (world.guest("vm1").wire("eth0"), world.guest("vm2").wire("eth0"));
+    for to in [vm2.mac(), BROADCAST, [0x33, 0x33, 0, 0, 0, 1], [2, 0, 0, 0, 0, 0x77]] {
+        let frame = ethernet(to, vm1.mac(), EXPERIMENT, &[7; 60]);
+        vm1.send(&frame);
+        let seen = vm2.receive_where(Duration::from_millis(300), |f| f == frame);
+        assert!(seen.is_none(), "to {to:02x?}");
+    }
+    let drops = world.app.json("show drops vm1");
+    assert_eq!(drops["drops"]["isolated"], 1, "{drops}");
+    others(false);
+    // It is the network's own, and survives.
+    let mut world = world;
+    world.app.stop();
+    world.app.launch();
+    assert_eq!(rows(world.app.json("show network lan0"))[0]["isolated"], true);
+    world.app.must("network set lan0 isolated off");
+    world.guest("vm1").reaches("10.0.0.2");
+    world.end();
+}

@@ -14,6 +14,8 @@
 //! was changed.
 
 use super::view;
+use crate::config::Config;
+use crate::metrics::Reading;
 use crate::model::{Change, Name};
 use crossbeam::channel::{self, Receiver, Sender};
 use ipnet::IpNet;
@@ -33,6 +35,25 @@ pub enum Request {
     Show(Show),
     /// Do something that is not stored. Answered with [`Answer::Done`].
     Act(Action),
+    /// Bring the registered state and a configuration file together. Answered with
+    /// [`Answer::Configured`].
+    Configure(Configure),
+}
+
+/// What can be done with a configuration as a whole.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Configure {
+    /// Make what runs what this says, as one transaction.
+    Apply {
+        /// What is wanted.
+        config: Box<Config>,
+        /// Only tell what would be changed.
+        dry_run: bool,
+    },
+    /// Make what runs what it was before the last `Apply` or `Rollback` that changed something.
+    Rollback,
+    /// Write what runs into the file that the appliance was started with.
+    Save,
 }
 
 /// What can be shown. A name that is given and not there is refused as [`RefusalKind::NotFound`].
@@ -73,6 +94,10 @@ pub enum Show {
     ConfigDiff,
     /// All classes or one: [`Answer::Classes`].
     Classes(Option<Name>),
+    /// Traffic of all guests or one, by class: [`Answer::Accounts`].
+    Accounting(Option<Name>),
+    /// What metrics are made of: [`Answer::Metrics`].
+    Metrics,
 }
 
 /// Most routes in one answer: about a millisecond of the control thread's time.
@@ -116,6 +141,9 @@ pub enum Answer {
     ConfigText(view::ConfigText),
     ConfigDiff(view::ConfigDiff),
     Classes(Vec<view::Class>),
+    Configured(view::Configured),
+    Accounts(Vec<view::Account>),
+    Metrics(Box<Reading>),
 }
 
 /// Why a request was refused.

@@ -1,6 +1,6 @@
 //! A backend for tests: remembers what it was asked and answers with one of everything.
 
-use super::backend::{Action, Answer, Backend, Refusal, RefusalKind, Request, Show};
+use super::backend::{Action, Answer, Backend, Configure, Refusal, RefusalKind, Request, Show};
 use super::server::{self, Server};
 use super::view;
 use crate::model::{Change, GuestKind, Mode, Name, NetworkAttach, UnknownUnicast};
@@ -29,7 +29,7 @@ impl Lab {
         let path = dir.path().join("api.sock");
         let fake = Arc::new(Fake::default());
         let socket = server::bind(&path, None).unwrap();
-        let server = Server::start(socket, fake.clone(), Arc::new(|| ())).unwrap();
+        let server = server::start(socket, fake.clone(), Arc::new(|| ())).unwrap();
         Lab { fake, socket: path, dir, server }
     }
 
@@ -70,6 +70,11 @@ impl Backend for Fake {
                 Err(Refusal::new(RefusalKind::Unavailable, "not in a test"))
             }
             Request::Act(_) => Ok(Answer::Done),
+            Request::Configure(what) => Ok(Answer::Configured(view::Configured {
+                dry_run: matches!(what, Configure::Apply { dry_run: true, .. }),
+                lines: vec!["- guest ct1: only running".to_owned()],
+                at_start: vec!["~ port up0 queues: 2 in the file, 1 running".to_owned()],
+            })),
         }
     }
 }
@@ -193,7 +198,24 @@ fn show(what: Show) -> Result<Answer, Refusal> {
             same: false,
             lines: vec!["- guest ct1".into()],
         }),
-        Show::Classes(_) => Answer::Classes(vec![]),
+        Show::Classes(class) => Answer::Classes(known(
+            class,
+            "near",
+            view::Class { class: name("near"), prefixes: vec!["192.0.2.0/24".parse().unwrap()] },
+        )?),
+        Show::Accounting(guest) => Answer::Accounts(known(
+            guest,
+            "ct1",
+            view::Account {
+                adapter: "ct1/eth0".parse().unwrap(),
+                class: "near".into(),
+                in_pkts: 1,
+                in_bytes: 60,
+                out_pkts: 2,
+                out_bytes: 120,
+            },
+        )?),
+        Show::Metrics => Answer::Metrics(Box::new(crate::metrics::tests::reading())),
     })
 }
 
@@ -239,6 +261,7 @@ fn network_lan0() -> view::Network {
         attach: NetworkAttach::Uplink { port: name("up0"), vlan: Some(100) },
         unknown_unicast: UnknownUnicast::Uplink,
         learning: true,
+        isolated: false,
         max_macs: 4096,
         max_macs_per_port: 64,
         age_s: 300,

@@ -4,6 +4,7 @@
 //! exist. Names in a path are percent-encoded where they hold a `/`: a prefix
 //! (`203.0.113.0%2F24`), a guest's own port (`ct1%2Feth0`).
 
+mod configuration;
 mod exchange;
 mod forwarding;
 mod guests;
@@ -61,13 +62,18 @@ fn documented() -> OpenApiRouter<Api> {
         .routes(routes!(program::shutdown))
         .routes(routes!(program::workers))
         .routes(routes!(program::drops))
-        .routes(routes!(program::config))
-        .routes(routes!(program::config_diff))
+        .routes(routes!(configuration::text))
+        .routes(routes!(configuration::diff))
+        .routes(routes!(configuration::apply))
+        .routes(routes!(configuration::rollback))
+        .routes(routes!(configuration::save))
+        .routes(routes!(program::accounting))
         .routes(routes!(program::classes))
-        .routes(routes!(program::class_add, program::class_del))
+        .routes(routes!(program::class, program::class_add, program::class_del))
         .routes(routes!(guests::list))
         .routes(routes!(guests::show, guests::add, guests::del))
         .routes(routes!(guests::drops))
+        .routes(routes!(guests::accounting))
         .routes(routes!(guests::adapters))
         .routes(routes!(
             guests::adapter,

@@ -21,7 +21,8 @@ pub use label::{AdapterLabel, BadLabel, PortLabel};
 pub use network::{MacEntry, MacKind, Member, Network, ServerPort};
 pub use port::{DeviceStats, PortInfo, PortKind, PortState, PortStats, PortXstats, RxQueue, Xstat};
 pub use program::{
-    AdapterDrops, Class, ConfigDiff, ConfigText, Drops, LoopTimes, PortQueue, Version, Worker,
+    Account, AdapterDrops, Class, ConfigDiff, ConfigText, Configured, Drops, LoopTimes, PortQueue,
+    Version, Worker,
 };
 
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! Carries out an accepted change: devices open first, then it is on disk, then it is in force.
 //!
 //! A batch is one transaction. What can fail is tried before anything is answered or published: the
-//! registry refuses contradictions, devices are opened while nobody polls them, the snapshot is
+//! registry refuses contradictions, devices are opened while nobody polls them, the journal is
 //! written. Only then do tables and records change. A failure on the way takes everything back.
 
 use super::device::{Opened, Wanted};
@@ -61,15 +61,16 @@ impl Appliance {
                 return Err(refusal);
             }
         };
-        if let Err(error) = self.store.save(&self.registry) {
-            self.registry.take_back();
-            for (label, opened) in staged {
-                self.discard(&label, opened);
+        match self.store.commit(&mut self.registry) {
+            Ok(notice) => notice.iter().for_each(|notice| self.event(notice)),
+            Err(refusal) => {
+                for (label, opened) in staged {
+                    self.discard(&label, opened);
+                }
+                let message = format!("not stored, so not done: {}", refusal.message);
+                return Err(Refusal::new(RefusalKind::Unavailable, message));
             }
-            let message = format!("not stored, so not done: {error}");
-            return Err(Refusal::new(RefusalKind::Unavailable, message));
         }
-        self.registry.settle();
         self.put_in_force(&effects, staged);
         Ok(())
     }
@@ -117,7 +118,7 @@ impl Appliance {
     }
 
     /// Whether the tables have room for what a batch adds.
-    fn check_room(&self, effects: &[Effect]) -> Result<(), Refusal> {
+    pub(super) fn check_room(&self, effects: &[Effect]) -> Result<(), Refusal> {
         let is_long = |net: &IpNet| matches!(net, IpNet::V4(net) if net.prefix_len() > 24);
         let (mut long, mut macs, mut adapters) = (0, 0, 0);
         for effect in effects {
@@ -252,10 +253,9 @@ impl Appliance {
                 self.publisher.static_mac_down(fixed);
                 Ok(())
             }
-            Effect::GuestAdded(_)
-            | Effect::GuestRemoved(_)
-            | Effect::ClassAdded(_)
-            | Effect::ClassRemoved(_) => Ok(()),
+            Effect::ClassAdded(class) => self.class_in(class),
+            Effect::ClassRemoved(class) => self.class_out(class),
+            Effect::GuestAdded(_) | Effect::GuestRemoved(_) => Ok(()),
         }
     }
 

@@ -4,6 +4,7 @@ use super::Appliance;
 use crate::api::backend::{Refusal, RefusalKind};
 use crate::api::view::PortLabel;
 use crate::kernel::{self, InterfaceSetup, Place};
+use crate::metrics::DeviceCounts;
 use crate::model::{Mode, Namespace, PortSpec, TapSpec, VhostUserSpec};
 use crate::publish::{Assignment, PortFacts, Returned, Role};
 use crate::registry::{Adapter, DEFAULT_GATEWAY, Port as NamedPort, ServerPort};
@@ -32,6 +33,8 @@ pub(super) struct Device {
     pub(super) connects: u32,
     /// Ours to delete with the port: a tap that outlives the process.
     pub(super) is_persistent: bool,
+    /// Of its own counters, what `clear` has taken off so far.
+    pub(super) set_back: DeviceCounts,
 }
 
 /// A device just opened, not yet a port.
@@ -172,6 +175,7 @@ impl Appliance {
             is_up: None,
             connects: 0,
             is_persistent: false,
+            set_back: DeviceCounts::default(),
         };
         Ok(Opened { device, facts, rx, tx, workers: wanted.workers.clone() })
     }
@@ -212,6 +216,7 @@ impl Appliance {
             is_up: None,
             connects: 0,
             is_persistent: true,
+            set_back: DeviceCounts::default(),
         };
         Ok(Opened { device, facts, rx, tx, workers: wanted.workers.clone() })
     }
@@ -258,6 +263,7 @@ impl Appliance {
             is_up: None,
             connects: 0,
             is_persistent: false,
+            set_back: DeviceCounts::default(),
         };
         Ok(Opened { device, facts, rx, tx, workers: wanted.workers })
     }
@@ -282,7 +288,7 @@ impl Appliance {
         self.failed.remove(label);
         let opened = self.publisher.open_port(label.clone(), facts, rx, tx, assignment);
         let id = opened.map_err(|e| Refusal::new(RefusalKind::Internal, e.to_string()))?;
-        self.cleared_ports.insert(id, self.raw_port_counts(id));
+        self.begin_port(id);
         Ok(())
     }
 

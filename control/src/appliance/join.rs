@@ -43,7 +43,8 @@ impl Appliance {
         }
         self.told(|p| p.adapter_up(adapter))?;
         if let Some(id) = self.publisher.adapter_id(&adapter.key()) {
-            self.cleared_adapters.insert(id, self.raw_adapter_counts(id));
+            self.begin_adapter(id);
+            self.account_begins(&adapter.key(), id);
         }
         self.claim_adapter(None, Some(adapter), true);
         self.configure_adapter(adapter)
@@ -84,6 +85,7 @@ impl Appliance {
             self.remove_port(&label, true);
             self.failed.remove(&label);
         }
+        self.accounts.forget(&adapter.key());
         result
     }
 
@@ -93,6 +95,7 @@ impl Appliance {
         if adapter.shared_port().is_none() {
             self.forget_behind(&port_label(adapter));
         }
+        self.account_pauses(&adapter.key());
         self.told(|p| p.adapter_down(&adapter.key()))
     }
 

@@ -4,8 +4,11 @@
 //! the clock. All three end here, one after another, so nothing below needs a lock. What is decided
 //! goes out as registry changes, table writes, records and injected frames.
 
+mod account;
 mod arp;
 mod change;
+mod configure;
+mod counts;
 mod device;
 mod join;
 mod links;
@@ -16,15 +19,17 @@ mod start;
 
 pub use start::{RunOptions, StartError, run};
 
+use crate::accounts::Accounts;
 use crate::api::backend::{Action, Answer, Refusal, RefusalKind, Request, Requests};
 use crate::api::view::PortLabel;
 use crate::config::Config;
 use crate::heartbeat::Beats;
+use crate::journal::Store;
 use crate::manager::Manager;
+use crate::metrics::Baselines;
 use crate::neighbor::{AddressClaims, NeighborCache};
 use crate::publish::Publisher;
 use crate::registry::Registry;
-use crate::snapshot::Store;
 use arp::Held;
 use dataplane::counters::{AdapterCounts, Counters, PortCounts};
 use dataplane::dpdk::{DpdkIo, Eal, Pool};
@@ -67,14 +72,20 @@ pub struct Appliance {
     claims: AddressClaims,
     /// Control's own counters: what it gives up on.
     counters: Arc<Counters>,
-    /// What `clear` and the reuse of a number take off.
-    cleared_ports: HashMap<PortId, PortCounts>,
-    cleared_adapters: HashMap<AdapterId, AdapterCounts>,
+    /// From where the counters of ports and adapters count.
+    port_baselines: Baselines<PortId, PortCounts>,
+    adapter_baselines: Baselines<AdapterId, AdapterCounts>,
+    accounts: Accounts,
+    /// As they are on disk, and when they are written next.
+    accounts_written: String,
+    accounts_due: Instant,
     /// Whether every worker comes round.
     beats: Beats,
     manager: Manager,
     is_forwarding: bool,
     started: Instant,
+    /// The same on the wall clock, since the Unix epoch.
+    started_at: Duration,
     should_end: Arc<AtomicBool>,
     /// Set by SIGHUP.
     should_reload: Arc<AtomicBool>,
@@ -149,6 +160,7 @@ impl Appliance {
         self.publisher.reclaim();
         self.look_at_links();
         self.retry_failed();
+        self.tick_accounts();
         self.tell_status();
     }
 
@@ -157,6 +169,7 @@ impl Appliance {
             Request::Change(changes) => self.change(&changes).map(|()| Answer::Done),
             Request::Show(show) => self.show(show),
             Request::Act(action) => self.act(action).map(|()| Answer::Done),
+            Request::Configure(what) => self.bring_in_line(what).map(Answer::Configured),
         }
     }
 
@@ -190,68 +203,6 @@ impl Appliance {
         settled.map_err(|silent| Refusal::new(RefusalKind::Internal, silent.to_string()))?;
         self.is_forwarding = is_forwarding;
         Ok(())
-    }
-
-    fn clear_stats(&mut self, port: Option<&PortLabel>) -> Result<(), Refusal> {
-        let ports: Vec<(PortLabel, PortId)> =
-            self.publisher.ports().map(|(label, entry)| (label.clone(), entry.id)).collect();
-        let chosen: Vec<_> =
-            ports.into_iter().filter(|(label, _)| port.is_none_or(|one| one == label)).collect();
-        if let (Some(label), true) = (port, chosen.is_empty()) {
-            let message = format!("no port {label}; see `show port info all`");
-            return Err(Refusal::new(RefusalKind::NotFound, message));
-        }
-        for (label, id) in chosen {
-            self.cleared_ports.insert(id, self.raw_port_counts(id));
-            let on_it: Vec<AdapterId> = self.adapters_on(&label).collect();
-            for adapter in on_it {
-                self.cleared_adapters.insert(adapter, self.raw_adapter_counts(adapter));
-            }
-            let reset = self.devices.get_mut(&label).map(|device| device.port.reset_stats());
-            if let Some(Err(error)) = reset {
-                self.event(&format!("the device's own counters of port {label} stay: {error}"));
-            }
-        }
-        Ok(())
-    }
-
-    /// The numbers of the adapters on a port.
-    fn adapters_on<'a>(&'a self, label: &'a PortLabel) -> impl Iterator<Item = AdapterId> + 'a {
-        let on = move |adapter: &&Arc<crate::registry::Adapter>| {
-            crate::publish::port_label(adapter) == *label
-        };
-        self.registry.adapters().filter(on).filter_map(|a| self.publisher.adapter_id(&a.key()))
-    }
-
-    /// Counters of all writers, summed, since the program's start.
-    fn raw_port_counts(&self, port: PortId) -> PortCounts {
-        let mut sum = self.counters.port(port);
-        self.publisher.workers.ends().iter().for_each(|end| sum.add(&end.counters.port(port)));
-        sum
-    }
-
-    fn raw_adapter_counts(&self, adapter: AdapterId) -> AdapterCounts {
-        let mut sum = self.counters.adapter(adapter);
-        let ends = self.publisher.workers.ends();
-        ends.iter().for_each(|end| sum.add(&end.counters.adapter(adapter)));
-        sum
-    }
-
-    /// Counters since the last `clear`.
-    fn port_counts(&self, port: PortId) -> PortCounts {
-        let mut counts = self.raw_port_counts(port);
-        if let Some(baseline) = self.cleared_ports.get(&port) {
-            counts.subtract(baseline);
-        }
-        counts
-    }
-
-    fn adapter_counts(&self, adapter: AdapterId) -> AdapterCounts {
-        let mut counts = self.raw_adapter_counts(adapter);
-        if let Some(baseline) = self.cleared_adapters.get(&adapter) {
-            counts.subtract(baseline);
-        }
-        counts
     }
 
     /// Milliseconds since the start: the clock of ARP's state machines.

@@ -1,8 +1,7 @@
 //! The appliance as a service: workers that stand still, what the service manager is told, and SIGHUP.
 
 use super::Appliance;
-use crate::config::{self, Config, Difference};
-use crate::registry::Origin;
+use crate::config::{self, Config};
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
@@ -62,48 +61,24 @@ impl Appliance {
         self.manager.ready(&status);
     }
 
-    /// Makes what is registered what a file says, as one batch. What is read at the start only is told.
+    /// What `config apply` does, unless the file registers what it did: changes made live since are meant to
+    /// stay then.
     fn take_over(&mut self, config: Config) {
         let file = config.file.display().to_string();
-        let diff = match config::diff(&config, &self.registry) {
-            Ok(diff) => diff,
-            Err(refusal) => return self.event(&format!("reload: nothing was changed: {refusal}")),
+        let is_same = self.registry.imported() == Some(config.fingerprint())
+            && self.config.ports == config.ports;
+        let done = match self.apply_config(&config, is_same) {
+            Ok(done) => done,
+            Err(refusal) => return self.event(&format!("reload: {}", refusal.message)),
         };
-        let (ports, others): (Vec<_>, Vec<_>) =
-            diff.differences.iter().partition(|one| one.what.starts_with("port "));
-        for key in self.config.appliance.differing_keys(&config.appliance) {
-            self.event(&format!("reload: [appliance] {key} has changed, which takes a restart"));
-        }
-        for port in ports.into_iter().filter(|port| !self.is_live_port(port)) {
-            self.event(&format!("reload: takes a restart: {port}"));
-        }
-        let fingerprint = config.fingerprint();
-        // Changes made live since it was taken over are meant to stay.
-        if self.registry.imported() == Some(fingerprint) {
+        done.at_start.iter().for_each(|line| self.event(&format!("reload: {line}")));
+        if is_same {
             return self
                 .event(&format!("reload: {file} registers what it did; nothing was changed"));
         }
-        if let Err(refusal) = self.change(&diff.changes) {
-            return self.event(&format!("reload: nothing was changed: {}", refusal.message));
-        }
-        self.event(&format!("reload: {file} was taken over, {} differences", others.len()));
-        others.iter().for_each(|one| self.event(&format!("reload: {one}")));
+        self.event(&format!("reload: {file} was taken over, {} differences", done.lines.len()));
+        done.lines.iter().for_each(|line| self.event(&format!("reload: {line}")));
         self.config.ports = config.ports;
         self.config.initial = config.initial;
-        self.registry.set_imported(fingerprint);
-        if let Err(error) = self.store.save(&self.registry) {
-            // What was changed is stored; that it came from the file is not, and the next start says so.
-            self.event(&error.to_string());
-        }
-    }
-
-    /// Whether a difference is only that a port was attached by a command: no file has to name it.
-    fn is_live_port(&self, difference: &Difference) -> bool {
-        let is_of_operator = |name: &str| {
-            let mut ports = self.registry.ports();
-            ports.any(|port| port.name.as_str() == name && port.origin == Origin::Operator)
-        };
-        difference.file.is_none()
-            && difference.what.strip_prefix("port ").is_some_and(is_of_operator)
     }
 }

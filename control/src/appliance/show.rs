@@ -3,6 +3,7 @@
 
 mod front_end;
 mod guest;
+mod metrics;
 mod network;
 mod port;
 mod program;
@@ -31,13 +32,15 @@ impl Appliance {
             Show::Drops(guest) => Answer::Drops(self.drops(guest.as_ref())?),
             Show::Config => Answer::ConfigText(self.config_text()),
             Show::ConfigDiff => Answer::ConfigDiff(self.config_diff()?),
+            Show::Accounting(guest) => Answer::Accounts(self.account_views(guest.as_ref())?),
             Show::Classes(name) => Answer::Classes(self.classes(name.as_ref())?),
+            Show::Metrics => Answer::Metrics(Box::new(self.reading())),
         })
     }
 }
 
 /// What is asked for by a name that is not there.
-fn absent(what: &str, name: impl Display, list: &str) -> Refusal {
+pub(super) fn absent(what: &str, name: impl Display, list: &str) -> Refusal {
     Refusal::new(RefusalKind::NotFound, format!("no {what} {name}; see `{list}`"))
 }
 

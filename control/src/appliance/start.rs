@@ -1,24 +1,27 @@
 //! From a configuration file to a running appliance, and its orderly end.
 //!
-//! Order: file, state, DPDK, pool, workers, ports and guests, API. What the operator named in the
+//! Order: file, sockets, state, DPDK, pool, workers, ports and guests, API and metrics. What the operator named in the
 //! file has to open, or the start fails in one line; a guest's port that does not (its namespace may
 //! not be there yet) is told, and tried again until it does.
 
 use super::Appliance;
+use super::account::ACCOUNTS_EVERY;
+use crate::accounts::Accounts;
 use crate::api::backend::{self, PATIENCE, Refusal};
-use crate::api::server::{self, BoundSocket, Server, SocketError};
+use crate::api::server::{self, BoundSocket, SocketError};
 use crate::api::view::PortLabel;
 use crate::cli::prompt;
 use crate::config::{self, Config, ConfigError, StartPlan, plan_start};
 use crate::heartbeat::Beats;
+use crate::journal::{Store, StoreError};
 use crate::manager::Manager;
+use crate::metrics::{self, Baselines, BoundMetrics, MetricsError};
 use crate::model::{Name, PortWish};
 use crate::neighbor::cache::Limits;
 use crate::neighbor::{AddressClaims, NeighborCache};
 use crate::privileges::{self, PrivilegeError, syscalls};
 use crate::publish::{FreshTables, PublishError, Publisher, WorkerEnd, Workers};
 use crate::registry::{Effect, Origin, Port, Registry};
-use crate::snapshot::{Store, StoreError};
 use crossbeam::queue::ArrayQueue;
 use dataplane::counters::Counters;
 use dataplane::dpdk::{
@@ -31,7 +34,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Frames that may wait for control, per worker.
 const PUNTS: usize = 1024;
@@ -76,6 +79,9 @@ pub enum StartError {
     /// The control socket.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// Where metrics are to be served.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
     /// Rights to give away.
     #[error(transparent)]
     Privileges(#[from] PrivilegeError),
@@ -90,6 +96,12 @@ pub enum StartError {
         /// The system's reason.
         source: std::io::Error,
     },
+}
+
+/// Sockets that listen and are not served yet.
+struct Bound {
+    api: BoundSocket,
+    metrics: Option<BoundMetrics>,
 }
 
 /// Nanoseconds per 2^32 turns of the time stamp counter. Written once, before workers start.
@@ -122,11 +134,13 @@ pub fn run(options: &RunOptions) -> Result<std::convert::Infallible, StartError>
     let should_end = flag_of(&[signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])?;
     let should_reload = flag_of(&[signal_hook::consts::SIGHUP])?;
     let settings = config.appliance.clone();
-    // Bound before anything is touched: a second appliance on this socket ends here.
-    let bound = server::bind(&settings.socket, settings.socket_group.as_deref())?;
-    let store = Store::open(&settings.state_dir)?;
-    let plan = plan_start(&config, store.load()?, options.apply)
-        .map_err(|refusal| StartError::Refused(refusal.into()))?;
+    // Bound before anything is touched: a second appliance on one of these ends here.
+    let bound = Bound {
+        api: server::bind(&settings.socket, settings.socket_group.as_deref())?,
+        metrics: settings.metrics.map(metrics::bind).transpose()?,
+    };
+    let mut store = Store::open(&settings.state_dir)?;
+    let (plan, notices) = recall(&config, &mut store, options.apply)?;
     // Which takes a right that is not kept.
     raise_descriptor_limit()
         .map_err(|source| StartError::System { what: "limit of open files", source })?;
@@ -138,11 +152,12 @@ pub fn run(options: &RunOptions) -> Result<std::convert::Infallible, StartError>
     })?;
     set_clock();
     let mut appliance =
-        build(eal, config, plan, store, should_end).inspect_err(|_| eal.give_up())?;
+        build(eal, config, plan.registry, store, should_end).inspect_err(|_| eal.give_up())?;
     appliance.should_reload = should_reload;
+    notices.iter().for_each(|notice| appliance.event(notice));
     let started = appliance.begin();
     let confined = started.and_then(|()| appliance.confine());
-    let served = confined.and_then(|()| appliance.serve_socket(bound, options.interactive));
+    let served = confined.and_then(|()| appliance.serve_sockets(bound, options.interactive));
     if let Err(error) = &served {
         appliance.event(&error.to_string());
     }
@@ -159,10 +174,34 @@ fn flag_of(signals: &[i32]) -> Result<Arc<AtomicBool>, StartError> {
     Ok(flag)
 }
 
+/// What is registered, on disk, and what the operator should know of it.
+fn recall(
+    config: &Config,
+    store: &mut Store,
+    apply: bool,
+) -> Result<(StartPlan, Vec<String>), StartError> {
+    let stored = store.load()?;
+    let (document, cut) = match stored {
+        Some(stored) => (Some(stored.document), stored.notice),
+        None => (None, None),
+    };
+    let plan = plan_start(config, document, apply)
+        .map_err(|refusal| StartError::Refused(refusal.into()))?;
+    let mut notices: Vec<String> = cut.into_iter().chain(plan.notices(config)).collect();
+    match store.save(&plan.registry) {
+        Ok(()) => {}
+        // What the file brings is not on disk yet, and whoever is told that it runs relies on it.
+        Err(error) if plan.imported => return Err(error.into()),
+        // All of it is: a full disk must not keep a host's guests from each other.
+        Err(error) => notices.push(error.to_string()),
+    }
+    Ok((plan, notices))
+}
+
 fn build(
     eal: Eal,
     config: Config,
-    plan: StartPlan,
+    registry: Registry,
     store: Store,
     should_end: Arc<AtomicBool>,
 ) -> Result<Appliance, StartError> {
@@ -176,13 +215,12 @@ fn build(
         ends.push(launch(eal, position, *core, &fresh, &pool)?);
     }
     let publisher = Publisher::new(fresh, Workers::new(ends))?;
-    let notices = plan.notices(&config);
     let seed = std::process::id().into();
     let now = Instant::now();
     let appliance = Appliance {
         eal,
         pool,
-        registry: plan.registry,
+        registry,
         config,
         store,
         publisher,
@@ -191,12 +229,17 @@ fn build(
         neighbors: NeighborCache::new(Limits::default(), seed),
         claims: AddressClaims::new(seed),
         counters: Arc::new(Counters::new()),
-        cleared_ports: HashMap::new(),
-        cleared_adapters: HashMap::new(),
+        port_baselines: Baselines::default(),
+        adapter_baselines: Baselines::default(),
+        accounts: Accounts::default(),
+        accounts_written: String::new(),
+        accounts_due: now + ACCOUNTS_EVERY,
         beats: Beats::new(eal.workers(), 0),
         manager: Manager::default(),
         is_forwarding: true,
         started: now,
+        // A clock before the epoch is no reason not to start.
+        started_at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
         should_end,
         should_reload: Arc::default(),
         punt_turn: 0,
@@ -204,10 +247,6 @@ fn build(
         is_restoring: true,
         conflicts_told: HashMap::new(),
     };
-    notices.iter().for_each(|notice| appliance.event(notice));
-    if let Some(address) = appliance.config.appliance.metrics {
-        appliance.event(&format!("metrics on {address}: not in this version, nothing is served"));
-    }
     if shares_core {
         let core = appliance.config.appliance.control_core;
         appliance.event(&format!(
@@ -246,7 +285,7 @@ fn launch(
 impl Appliance {
     /// Puts what is registered in force. What the file names has to open.
     fn begin(&mut self) -> Result<(), StartError> {
-        self.store.save(&self.registry)?;
+        self.restore_accounts();
         let (ports, others) = everything(&self.registry);
         // Ports first: what hangs on them then finds them, and fails alone where it fails.
         for port in &ports {
@@ -271,24 +310,33 @@ impl Appliance {
         Ok(())
     }
 
-    /// Opens the control socket and works until told to end.
-    fn serve_socket(&mut self, bound: BoundSocket, interactive: bool) -> Result<(), StartError> {
+    /// Serves the control socket and metrics, and works until told to end.
+    fn serve_sockets(&mut self, bound: Bound, interactive: bool) -> Result<(), StartError> {
         let (backend, requests) = backend::channel(PATIENCE);
         let core = core_affinity::CoreId { id: self.config.appliance.control_core };
         // EAL pinned this thread; whoever it starts is placed anew, beside control.
         let place = move || {
             core_affinity::set_for_current(core);
         };
-        let place_api: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
+        let for_servers: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
             place();
-            // It reads what others write, and all it asks for is done by control.
+            // They read what others write, and all they ask for is done by control.
             let _ = privileges::keep_none();
         });
         let system = |what| move |source| StartError::System { what, source };
-        let server =
-            Server::start(bound, Arc::new(backend), place_api).map_err(system("control API"))?;
-        let path = self.config.appliance.socket.clone();
-        self.event(&format!("ready; control socket {}", path.display()));
+        let backend = Arc::new(backend);
+        let mut served = format!("control socket {}", self.config.appliance.socket.display());
+        let server = server::start(bound.api, backend.clone(), for_servers.clone())
+            .map_err(system("control API"))?;
+        let metrics_server = match bound.metrics {
+            Some(bound) => {
+                served = format!("{served}; metrics on http://{}/metrics", bound.address());
+                let started = metrics::start(bound, backend, for_servers);
+                Some(started.map_err(system("metrics"))?)
+            }
+            None => None,
+        };
+        self.event(&format!("ready; {served}"));
         match Manager::from_env() {
             Ok(manager) => self.manager = manager,
             Err(error) => self.event(&format!("NOTIFY_SOCKET: {error}; nobody is told")),
@@ -297,6 +345,7 @@ impl Appliance {
         self.manager.ready(&status);
         if interactive {
             let should_end = self.should_end.clone();
+            let path = self.config.appliance.socket.clone();
             std::thread::Builder::new()
                 .name("prompt".into())
                 .spawn(move || {
@@ -308,6 +357,7 @@ impl Appliance {
         self.serve(&requests);
         drop(requests);
         server.stop();
+        drop(metrics_server);
         Ok(())
     }
 
@@ -326,6 +376,8 @@ impl Appliance {
                 self.event(&error.to_string());
             }
         }
+        // All that is counted is counted now.
+        self.save_accounts();
         prompt::restore_terminal();
         self.eal.exit(code)
     }
@@ -341,6 +393,7 @@ fn everything(registry: &Registry) -> (Vec<Arc<Port>>, Vec<Effect>) {
     let macs = registry.static_macs().cloned().map(Effect::StaticMacAdded);
     let routes = registry.routes().map(Effect::RouteAdded);
     let neighbors = registry.neighbors().cloned().map(Effect::NeighborAdded);
-    let others = networks.chain(servers).chain(adapters).chain(macs).chain(routes);
+    let classes = registry.classes().cloned().map(Effect::ClassAdded);
+    let others = classes.chain(networks).chain(servers).chain(adapters).chain(macs).chain(routes);
     (ports, others.chain(neighbors).collect())
 }

@@ -64,6 +64,11 @@ pub(super) fn names(client: &Client, kind: Kind, guest: Option<&str>) -> Vec<Str
                 client.read("/v1/networks", patience).unwrap_or_default();
             networks.into_iter().map(|network| network.network.to_string()).collect()
         }
+        Kind::Class => {
+            let classes: Vec<view::Class> =
+                client.read("/v1/classes", patience).unwrap_or_default();
+            classes.into_iter().map(|class| class.class.to_string()).collect()
+        }
         Kind::Port => port_names().collect(),
         Kind::Target => {
             let adapters = guests().into_iter().flat_map(|guest| guest.adapters);

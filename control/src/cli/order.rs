@@ -53,6 +53,15 @@ pub(super) enum Order {
     LoadRoutes(PathBuf),
     /// Runs the commands of a file.
     Source(PathBuf),
+    /// Makes what runs what a configuration file says.
+    Apply {
+        /// The file.
+        file: PathBuf,
+        /// Whether to tell only.
+        dry_run: bool,
+    },
+    /// `POST` to this path and show what it did to the configuration.
+    Configure(String),
     /// Explains commands.
     Help(Option<String>),
     /// Leaves.
@@ -78,6 +87,9 @@ pub(super) enum View {
     Macs,
     Workers,
     Drops,
+    Classes,
+    Class,
+    Accounts,
     Config,
     ConfigDiff,
 }
@@ -304,6 +316,7 @@ pub(super) fn network_set(values: &Values) -> Made {
             _ => UnknownUnicast::Uplink,
         }),
         learning: values.switch("learning"),
+        isolated: values.switch("isolated"),
         max_macs: values.value("max-macs")?,
         max_macs_per_port: values.value("max-macs-per-port")?,
         age_s: values.value("age")?,
@@ -411,6 +424,29 @@ pub(super) fn show_macs(values: &Values) -> Made {
     show(View::Macs, &[&"networks", &values.need_text("NET")?, &"macs"])
 }
 
+pub(super) fn class_add(values: &Values) -> Made {
+    let prefixes = values.prefixes("PREFIX")?.unwrap_or_default();
+    change(Change::ClassAdd { class: values.need("CLASS")?, prefixes })
+}
+
+pub(super) fn class_del(values: &Values) -> Made {
+    change(Change::ClassDel { class: values.need("CLASS")? })
+}
+
+pub(super) fn show_classes(values: &Values) -> Made {
+    match values.text("CLASS") {
+        None => show(View::Classes, &[&"classes"]),
+        Some(class) => show(View::Class, &[&"classes", &class]),
+    }
+}
+
+pub(super) fn show_accounting(values: &Values) -> Made {
+    match values.text("GUEST") {
+        None => show(View::Accounts, &[&"accounting"]),
+        Some(guest) => show(View::Accounts, &[&"guests", &guest, &"accounting"]),
+    }
+}
+
 pub(super) fn show_workers(_: &Values) -> Made {
     show(View::Workers, &[&"workers"])
 }
@@ -427,6 +463,19 @@ pub(super) fn show_config(values: &Values) -> Made {
         false => show(View::Config, &[&"config"]),
         true => show(View::ConfigDiff, &[&"config", &"diff"]),
     }
+}
+
+pub(super) fn config_apply(values: &Values) -> Made {
+    let file = values.need_text("FILE")?.into();
+    Ok(Order::Apply { file, dry_run: values.has("dry-run") })
+}
+
+pub(super) fn config_rollback(_: &Values) -> Made {
+    Ok(Order::Configure(path(&[&"config", &"rollback"])))
+}
+
+pub(super) fn save(_: &Values) -> Made {
+    Ok(Order::Configure(path(&[&"config", &"save"])))
 }
 
 pub(super) fn show_version(_: &Values) -> Made {

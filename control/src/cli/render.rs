@@ -14,6 +14,7 @@ use std::io::{self, Write};
 
 pub(super) use forwarding::{neighbors, routes};
 pub(super) use ports::Rates;
+pub(super) use program::configured;
 
 /// Shows an answer of the API.
 pub(super) fn answer(
@@ -48,6 +49,9 @@ pub(super) fn answer(
         View::Macs => forwarding::macs(out, &client.parse::<Vec<view::MacEntry>>(body)?)?,
         View::Workers => program::workers(out, &client.parse::<Vec<view::Worker>>(body)?)?,
         View::Drops => program::drops(out, &client.parse(body)?)?,
+        View::Classes => program::classes(out, &client.parse::<Vec<view::Class>>(body)?)?,
+        View::Class => program::classes(out, &[client.parse(body)?])?,
+        View::Accounts => program::accounts(out, &client.parse::<Vec<view::Account>>(body)?)?,
         View::Config => write!(out, "{}", client.parse::<view::ConfigText>(body)?.text)?,
         View::ConfigDiff => program::config_diff(out, &client.parse(body)?)?,
     }

@@ -122,6 +122,8 @@ impl<'a> Session<'a> {
                 }
             }
             Order::Source(file) => return self.source(&file),
+            Order::Apply { file, dry_run } => self.apply(&file, dry_run, json)?,
+            Order::Configure(path) => self.configure(&path, Bytes::new(), json)?,
             Order::Help(word) => render::help(self.out, &grammar::help(word.as_deref())?)?,
             Order::Quit => return Ok(Flow::Quit),
         }
@@ -240,6 +242,21 @@ impl<'a> Session<'a> {
                 first.guest
             ))?,
         }
+    }
+
+    fn apply(&mut self, file: &Path, dry_run: bool, json: bool) -> Result<(), Stop> {
+        let file = file.display().to_string();
+        let text = fs::read_to_string(&file).map_err(|error| format!("{file}: {error}"))?;
+        let wish = serde_json::json!({ "file": file, "text": text, "dry-run": dry_run });
+        self.configure("/v1/config/apply", to_json(&wish), json)
+    }
+
+    fn configure(&mut self, path: &str, body: Bytes, json: bool) -> Result<(), Stop> {
+        let answer = self.client.post(path, body)?;
+        if json {
+            return self.print_json(&answer);
+        }
+        Ok(render::configured(self.out, &self.client.parse(&answer)?)?)
     }
 
     /// Runs a file's commands until one fails.

@@ -1,7 +1,13 @@
 //! Registered items as keys and values of the file: what `render` writes and what `diff` compares.
 
-use crate::model::{Filter, GuestKind, Mode, NetworkAttach, PortSpec, UnknownUnicast};
-use crate::registry::{Adapter, DEFAULT_GATEWAY, DEFAULT_MTU, Network, Port, Registry, ServerPort};
+use super::Appliance;
+use crate::model::{
+    Filter, GuestKind, MacTarget, Mode, NetworkAttach, PortSpec, UnknownUnicast, Via,
+};
+use crate::registry::{
+    Adapter, Class, DEFAULT_GATEWAY, DEFAULT_MTU, Neighbor, Network, Port, Registry, Route,
+    ServerPort, StaticMac,
+};
 use std::collections::BTreeSet;
 use std::fmt::Display;
 
@@ -17,6 +23,27 @@ pub(super) struct Field {
 
 fn field(key: &'static str, value: impl Into<String>, is_default: bool) -> Field {
     Field { key, value: value.into(), is_default }
+}
+
+/// Keys of `[appliance]`.
+pub(super) fn of_appliance(appliance: &Appliance) -> Vec<Field> {
+    let cores: Vec<String> = appliance.workers.iter().map(ToString::to_string).collect();
+    let group = appliance.socket_group.as_ref().map(quoted);
+    let metrics = appliance.metrics.map(quoted);
+    let optional = |key, value: Option<String>| {
+        let is_default = value.is_none();
+        field(key, value.unwrap_or_else(|| "none".to_owned()), is_default)
+    };
+    vec![
+        field("workers", format!("[{}]", cores.join(", ")), false),
+        field("control_core", appliance.control_core.to_string(), false),
+        field("mbufs", appliance.mbufs.to_string(), false),
+        field("socket", quoted(appliance.socket.display()), false),
+        optional("socket_group", group),
+        optional("metrics", metrics),
+        field("state_dir", quoted(appliance.state_dir.display()), false),
+        field("eal", list(&appliance.eal), appliance.eal.is_empty()),
+    ]
 }
 
 /// A TOML basic string.
@@ -119,6 +146,8 @@ pub(super) fn of_network(network: &Network, plain: &Network) -> Vec<Field> {
     fields.push(field("unknown_unicast", quoted(policy(unknown)), same));
     let learning = network.learning;
     fields.push(field("learning", learning.to_string(), learning == plain.learning));
+    let isolated = network.isolated;
+    fields.push(field("isolated", isolated.to_string(), isolated == plain.isolated));
     for (key, value, usual) in [
         ("max_macs", network.max_macs, plain.max_macs),
         ("max_macs_per_port", network.max_macs_per_port, plain.max_macs_per_port),
@@ -136,6 +165,45 @@ pub(super) fn of_server(server: &ServerPort) -> Vec<Field> {
         field("addresses", list(&server.addresses), server.addresses.is_empty()),
         field("mac", quoted(server.mac), server.mac_generated),
     ]
+}
+
+/// Keys of a `[[mac]]`.
+pub(super) fn of_static_mac(entry: &StaticMac) -> Vec<Field> {
+    let mut fields = vec![
+        field("network", quoted(&entry.network), false),
+        field("mac", quoted(entry.mac), false),
+    ];
+    match &entry.to {
+        MacTarget::Adapter { guest, adapter } => fields.extend([
+            field("guest", quoted(guest), false),
+            field("adapter", quoted(adapter), false),
+        ]),
+        MacTarget::Port(port) => fields.push(field("port", quoted(port), false)),
+    }
+    fields
+}
+
+/// Keys of a `[[neighbor]]`.
+pub(super) fn of_neighbor(neighbor: &Neighbor) -> Vec<Field> {
+    vec![
+        field("ip", quoted(neighbor.ip), false),
+        field("mac", quoted(neighbor.mac), false),
+        field("dev", quoted(&neighbor.dev), false),
+    ]
+}
+
+/// Keys of a `[[route]]`.
+pub(super) fn of_route(route: &Route) -> Vec<Field> {
+    let leads = match &route.via {
+        Via::NextHop(ip) => field("via", quoted(ip), false),
+        Via::Dev(port) => field("dev", quoted(port), false),
+    };
+    vec![field("prefix", quoted(route.prefix), false), leads]
+}
+
+/// Keys of a `[[class]]`.
+pub(super) fn of_class(class: &Class) -> Vec<Field> {
+    vec![field("name", quoted(&class.name), false), field("prefixes", list(&class.prefixes), false)]
 }
 
 /// Keys of an `[[uplink]]`, `[host]` or `[[port]]`, its name and role apart.

@@ -13,19 +13,22 @@ mod fields;
 mod plan;
 mod recover;
 mod render;
+mod save;
 mod section;
 mod sections;
 mod suggest;
 #[cfg(test)]
 mod tests;
 
-pub use diff::{Diff, Difference, diff};
+pub use diff::{Diff, Difference, diff, diff_live};
 pub use error::ConfigError;
 pub use plan::{StartPlan, plan_start};
 pub use render::render;
+pub(crate) use save::first;
+pub use save::{merge, replace};
 
+use crate::journal::checksum;
 use crate::model::{Change, Name, PortWish};
-use crate::snapshot::checksum;
 use dataplane::eal_args;
 use error::{Errors, Lines};
 use section::Source;
@@ -88,31 +91,12 @@ impl Default for Appliance {
     }
 }
 
-impl Appliance {
-    /// Keys whose values differ from another's. All are read at the start only.
-    pub fn differing_keys(&self, other: &Self) -> Vec<&'static str> {
-        let Self { control_core, workers, mbufs, socket, socket_group, metrics, state_dir, eal } =
-            other;
-        let pairs = [
-            ("control_core", self.control_core == *control_core),
-            ("workers", self.workers == *workers),
-            ("mbufs", self.mbufs == *mbufs),
-            ("socket", self.socket == *socket),
-            ("socket_group", self.socket_group == *socket_group),
-            ("metrics", self.metrics == *metrics),
-            ("state_dir", self.state_dir == *state_dir),
-            ("eal", self.eal == *eal),
-        ];
-        pairs.into_iter().filter(|(_, is_same)| !is_same).map(|(key, _)| key).collect()
-    }
-}
-
 impl Config {
     /// A number that changes when what the file registers changes: comments, order of keys, ports and
     /// `[appliance]` don't count.
     pub fn fingerprint(&self) -> u64 {
         // Serialising these types to memory can't fail; if it did, the file would count as changed.
-        serde_json::to_vec(&self.initial).map_or(0, |bytes| checksum(&bytes))
+        serde_json::to_vec(&self.initial).map_or(0, |bytes| checksum(&[&bytes]))
     }
 
     /// The ports as changes.
@@ -179,7 +163,7 @@ pub fn check_eal_args(args: &[String]) -> Result<(), String> {
 }
 
 /// The file's text, or what keeps it from being read.
-fn read(path: &Path) -> Result<String, (Option<usize>, String)> {
+pub(crate) fn read(path: &Path) -> Result<String, (Option<usize>, String)> {
     let unreadable = |error: std::io::Error| (None, format!("can't be read: {error}"));
     let file = File::open(path).map_err(unreadable)?;
     if file.metadata().map_err(unreadable)?.is_dir() {

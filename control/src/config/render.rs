@@ -2,8 +2,11 @@
 //! MACs too, so that the text is what an operator would have written.
 
 use super::Appliance;
-use super::fields::{Field, kind, list, of_adapter, of_network, of_port, of_server, quoted};
-use crate::model::{MacTarget, PortRole, Via};
+use super::fields::{
+    Field, kind, of_adapter, of_appliance, of_class, of_neighbor, of_network, of_port, of_route,
+    of_server, of_static_mac, quoted,
+};
+use crate::model::PortRole;
 use crate::registry::{Identity, Network, Registry};
 use std::fmt::Write;
 
@@ -46,21 +49,8 @@ fn write_all(out: &mut String, appliance: &Appliance, registry: &Registry) -> st
 }
 
 fn write_appliance(out: &mut String, appliance: &Appliance) -> std::fmt::Result {
-    let cores: Vec<String> = appliance.workers.iter().map(ToString::to_string).collect();
-    writeln!(out, "[appliance]\nworkers = [{}]", cores.join(", "))?;
-    writeln!(out, "control_core = {}\nmbufs = {}", appliance.control_core, appliance.mbufs)?;
-    writeln!(out, "socket = {}", quoted(appliance.socket.display()))?;
-    if let Some(group) = &appliance.socket_group {
-        writeln!(out, "socket_group = {}", quoted(group))?;
-    }
-    if let Some(metrics) = appliance.metrics {
-        writeln!(out, "metrics = {}", quoted(metrics))?;
-    }
-    writeln!(out, "state_dir = {}", quoted(appliance.state_dir.display()))?;
-    if !appliance.eal.is_empty() {
-        writeln!(out, "eal = {}", list(&appliance.eal))?;
-    }
-    Ok(())
+    writeln!(out, "[appliance]")?;
+    write_fields(out, &of_appliance(appliance))
 }
 
 fn write_networks(out: &mut String, registry: &Registry) -> std::fmt::Result {
@@ -84,30 +74,13 @@ fn write_networks(out: &mut String, registry: &Registry) -> std::fmt::Result {
 }
 
 fn write_rest(out: &mut String, registry: &Registry) -> std::fmt::Result {
-    for entry in registry.static_macs() {
-        writeln!(out, "\n[[mac]]\nnetwork = {}", quoted(&entry.network))?;
-        writeln!(out, "mac = {}", quoted(entry.mac))?;
-        match &entry.to {
-            MacTarget::Adapter { guest, adapter } => {
-                writeln!(out, "guest = {}\nadapter = {}", quoted(guest), quoted(adapter))?;
-            }
-            MacTarget::Port(port) => writeln!(out, "port = {}", quoted(port))?,
-        }
-    }
-    for neighbor in registry.neighbors() {
-        writeln!(out, "\n[[neighbor]]\nip = {}", quoted(neighbor.ip))?;
-        writeln!(out, "mac = {}\ndev = {}", quoted(neighbor.mac), quoted(&neighbor.dev))?;
-    }
-    for route in registry.routes() {
-        writeln!(out, "\n[[route]]\nprefix = {}", quoted(route.prefix))?;
-        match &route.via {
-            Via::NextHop(ip) => writeln!(out, "via = {}", quoted(ip))?,
-            Via::Dev(port) => writeln!(out, "dev = {}", quoted(port))?,
-        }
-    }
-    for class in registry.classes() {
-        writeln!(out, "\n[[class]]\nname = {}", quoted(&class.name))?;
-        writeln!(out, "prefixes = {}", list(&class.prefixes))?;
+    let macs = registry.static_macs().map(|entry| ("mac", of_static_mac(entry)));
+    let neighbors = registry.neighbors().map(|entry| ("neighbor", of_neighbor(entry)));
+    let routes = registry.routes().map(|entry| ("route", of_route(&entry)));
+    let classes = registry.classes().map(|entry| ("class", of_class(entry)));
+    for (noun, fields) in macs.chain(neighbors).chain(routes).chain(classes) {
+        writeln!(out, "\n[[{noun}]]")?;
+        write_fields(out, &fields)?;
     }
     Ok(())
 }

@@ -47,13 +47,14 @@ const PORT: [&str; 12] = [
     "gateway",
     "probe",
 ];
-const NETWORK: [&str; 9] = [
+const NETWORK: [&str; 10] = [
     "name",
     "uplink",
     "vlan",
     "server",
     "unknown_unicast",
     "learning",
+    "isolated",
     "max_macs",
     "max_macs_per_port",
     "age_s",
@@ -266,6 +267,7 @@ fn read_network<'a>(section: Section<'a>, entries: &mut Vec<Entry<'a>>) {
         attach: None,
         unknown_unicast: section.choice("unknown_unicast", &POLICIES),
         learning: section.switch("learning"),
+        isolated: section.switch("isolated"),
         max_macs: section.number("max_macs", MAX_MACS),
         max_macs_per_port: section.number("max_macs_per_port", MAX_MACS),
         age_s: section.number("age_s", AGE_S),

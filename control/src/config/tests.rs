@@ -7,6 +7,7 @@ use std::io::Write as _;
 
 mod all;
 mod errors;
+mod save;
 mod start;
 
 /// The example of the outer contract, whole.

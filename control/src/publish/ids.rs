@@ -32,6 +32,11 @@ impl Ids {
         })
     }
 
+    /// How many have ever been taken: all below this.
+    pub(super) fn used(&self) -> u32 {
+        self.next
+    }
+
     /// How many can still be taken, those on their way back not counted.
     pub(super) fn left(&self) -> usize {
         (self.limit - self.next) as usize + self.free.len()

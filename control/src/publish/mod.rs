@@ -8,6 +8,7 @@
 //! It knows nothing of files, sockets, devices or time: queue handles are given to it open.
 
 mod adapter;
+mod class;
 mod hop;
 mod ids;
 mod mac;
@@ -144,6 +145,7 @@ pub struct Publisher<I: Io> {
     dirty_networks: BTreeSet<Name>,
     dirty_uplinks: BTreeSet<Name>,
     routes: route::Routes,
+    classes: class::Classes,
 }
 
 /// The writers' ends of fresh tables, and what workers read of them.
@@ -198,6 +200,7 @@ where
                 qsbr.clone(),
                 u32::try_from(AdapterId::LIMIT).unwrap_or(u32::MAX),
             ),
+            classes: class::Classes::new(qsbr.clone()),
             qsbr,
             ports: BTreeMap::new(),
             labels: HashMap::new(),
@@ -336,6 +339,11 @@ where
         self.labels.get(&port)
     }
 
+    /// Numbers that ports have or had: all below this.
+    pub fn port_numbers_used(&self) -> u16 {
+        u16::try_from(self.port_ids.used()).unwrap_or(u16::MAX)
+    }
+
     /// The adapter of a number.
     pub fn adapter_key(&self, adapter: AdapterId) -> Option<&AdapterKey> {
         self.adapter_keys.get(&adapter)
@@ -389,6 +397,7 @@ where
         self.macs.reclaim();
         self.port_ids.reclaim();
         self.adapter_ids.reclaim();
+        self.classes.reclaim();
     }
 
     /// Binds `attachment` to a port, in one record.

@@ -62,6 +62,7 @@ impl NetworkEntry {
                 model::UnknownUnicast::Drop => UnknownUnicast::Drop,
             },
             learning: self.network.learning,
+            is_isolated: self.network.isolated,
             router_mac: self.uplink.as_ref().filter(|_| is_untagged).map(|wire| wire.own_mac),
             members,
         }

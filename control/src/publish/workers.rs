@@ -11,6 +11,7 @@ use dataplane::io::Io;
 use dataplane::pipeline::{TxPort, TxRoute};
 use dataplane::punt::{Inject, Punt};
 use dataplane::record::{NetworkRecord, PortRecord};
+use dataplane::table::Ipv4Fib;
 use dataplane::worker::{Command, Displaced, WorkerLink, WorkerStats, loop_histogram};
 use hdrhistogram::Histogram;
 use std::net::Ipv4Addr;
@@ -125,7 +126,10 @@ impl<I: Io> WorkerEnd<I> {
                     filled.reset();
                     self.spare = Some(filled);
                 }
-                Displaced::Port(_) | Displaced::Network(_) | Displaced::Nothing => {}
+                Displaced::Port(_)
+                | Displaced::Network(_)
+                | Displaced::Classes(_)
+                | Displaced::Nothing => {}
             }
         }
     }
@@ -229,6 +233,15 @@ impl<I: Io> Workers<I> {
     /// See [`Workers::set_port`].
     pub fn set_icmp_source(&mut self, address: Ipv4Addr) -> Result<(), WorkerSilent> {
         self.ends.iter_mut().try_for_each(|end| end.command(Command::SetIcmpSource(address)))
+    }
+
+    /// Class of each address; none while there are no classes.
+    ///
+    /// # Errors
+    /// See [`Workers::set_port`].
+    pub fn set_classes(&mut self, classes: Option<&Arc<Ipv4Fib>>) -> Result<(), WorkerSilent> {
+        let command = || Command::SetClasses(classes.cloned());
+        self.ends.iter_mut().try_for_each(|end| end.command(command()))
     }
 
     /// Hands a port's queues to their workers: receive queue `n` to `assignment.rx[n]`, transmit

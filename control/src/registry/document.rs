@@ -1,38 +1,152 @@
-//! The registry as a document: what the snapshot on disk holds, and how a registry is made of it.
+//! The registry as a document: what the snapshot on disk holds, what the journal adds to it, and how a
+//! registry is made of both.
 //!
 //! Items are written as they are, defaults and generated MACs included, so that a restart finds what
 //! was answered and not what a newer version would have answered. Reading goes through the same index
 //! as changes do, and every name must lead somewhere.
 
+use super::effect::Undo;
 use super::index::{Claims, Holder};
 use super::item::{
-    Adapter, Class, Guest, Neighbor, Network, Origin, Port, Route, ServerPort, StaticMac,
+    Adapter, AdapterKey, Class, Guest, Neighbor, Network, Origin, Port, Route, ServerPort,
+    StaticMac,
 };
 use super::refusal::{Missing, Refusal};
 use super::{Identity, Registry};
 use crate::model::{Name, PortRole, PortWish};
+use dataplane::wire::ethernet::MacAddr;
+use ipnet::IpNet;
+use serde::de::Error;
 use serde::ser::SerializeStruct;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Everything registered, by kind.
+/// Everything registered, by kind and key.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Document {
     identity: Identity,
     /// Fingerprint of the configuration file's registered part when it was last taken over.
     #[serde(default)]
-    imported: Option<u64>,
-    next_network: u16,
-    ports: Vec<Port>,
-    networks: Vec<Network>,
-    servers: Vec<ServerPort>,
-    guests: Vec<Guest>,
-    adapters: Vec<Adapter>,
-    static_macs: Vec<StaticMac>,
-    neighbors: Vec<Neighbor>,
-    routes: Vec<Route>,
-    classes: Vec<Class>,
+    pub(super) imported: Option<u64>,
+    pub(super) next_network: u16,
+    #[serde(deserialize_with = "by_key")]
+    pub(super) ports: BTreeMap<Name, Port>,
+    #[serde(deserialize_with = "by_key")]
+    pub(super) networks: BTreeMap<Name, Network>,
+    #[serde(deserialize_with = "by_key")]
+    pub(super) servers: BTreeMap<Name, ServerPort>,
+    #[serde(deserialize_with = "by_key")]
+    pub(super) guests: BTreeMap<Name, Guest>,
+    #[serde(deserialize_with = "by_key")]
+    pub(super) adapters: BTreeMap<AdapterKey, Adapter>,
+    #[serde(deserialize_with = "by_key")]
+    pub(super) static_macs: BTreeMap<(Name, MacAddr), StaticMac>,
+    #[serde(deserialize_with = "by_key")]
+    pub(super) neighbors: BTreeMap<IpAddr, Neighbor>,
+    #[serde(deserialize_with = "by_key")]
+    pub(super) routes: BTreeMap<IpNet, Route>,
+    #[serde(deserialize_with = "by_key")]
+    pub(super) classes: BTreeMap<Name, Class>,
+}
+
+/// An item that its table has once.
+pub(super) trait Keyed {
+    type Key: Ord + Debug;
+
+    fn key(&self) -> Self::Key;
+}
+
+impl Keyed for Port {
+    type Key = Name;
+
+    fn key(&self) -> Name {
+        self.name.clone()
+    }
+}
+
+impl Keyed for Network {
+    type Key = Name;
+
+    fn key(&self) -> Name {
+        self.name.clone()
+    }
+}
+
+impl Keyed for ServerPort {
+    type Key = Name;
+
+    fn key(&self) -> Name {
+        self.network.clone()
+    }
+}
+
+impl Keyed for Guest {
+    type Key = Name;
+
+    fn key(&self) -> Name {
+        self.name.clone()
+    }
+}
+
+impl Keyed for Adapter {
+    type Key = AdapterKey;
+
+    fn key(&self) -> AdapterKey {
+        AdapterKey { guest: self.guest.clone(), adapter: self.name.clone() }
+    }
+}
+
+impl Keyed for StaticMac {
+    type Key = (Name, MacAddr);
+
+    fn key(&self) -> (Name, MacAddr) {
+        (self.network.clone(), self.mac)
+    }
+}
+
+impl Keyed for Neighbor {
+    type Key = IpAddr;
+
+    fn key(&self) -> IpAddr {
+        self.ip
+    }
+}
+
+impl Keyed for Route {
+    type Key = IpNet;
+
+    fn key(&self) -> IpNet {
+        self.prefix
+    }
+}
+
+impl Keyed for Class {
+    type Key = Name;
+
+    fn key(&self) -> Name {
+        self.name.clone()
+    }
+}
+
+/// Reads a sequence into a table. An item that is there twice would be a guess between two.
+fn by_key<'de, D, T>(from: D) -> Result<BTreeMap<T::Key, T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Keyed + Deserialize<'de>,
+{
+    let mut table = BTreeMap::new();
+    for item in Vec::<T>::deserialize(from)? {
+        let key = item.key();
+        if table.contains_key(&key) {
+            return Err(D::Error::custom(format!("{key:?} is there twice")));
+        }
+        table.insert(key, item);
+    }
+    Ok(table)
 }
 
 /// Writes an iterator as a sequence.
@@ -49,8 +163,8 @@ where
     }
 }
 
-/// The fields of [`Document`], written straight from the tables: a state of 10,000 adapters is
-/// written for every accepted batch and should not be copied first.
+/// The fields of [`Document`], written straight from the tables: a state of 10,000 adapters should not
+/// be copied first.
 impl Serialize for Registry {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let mut out = to.serialize_struct("Document", 12)?;
@@ -76,9 +190,13 @@ impl Registry {
         self.imported
     }
 
-    /// Notes that the registered part of the configuration file was taken over.
+    /// Notes that the registered part of the configuration file was taken over: applied with the batch
+    /// that it came with.
     pub fn set_imported(&mut self, fingerprint: u64) {
-        self.imported = Some(fingerprint);
+        if self.imported != Some(fingerprint) {
+            self.undo.push(Undo::Imported(self.imported));
+            self.imported = Some(fingerprint);
+        }
     }
 
     /// A registry made of a document, with the file's ports in place of those that the document has
@@ -96,32 +214,32 @@ impl Registry {
         registry.set_worker_cores(worker_cores.to_vec());
         registry.imported = document.imported;
         registry.restore_ports(document.ports, file_ports)?;
-        for network in document.networks {
+        for network in document.networks.into_values() {
             registry.restore_network(network)?;
         }
         registry.tables.next_network = document.next_network;
-        for server in document.servers {
+        for server in document.servers.into_values() {
             registry.find_network("network", &server.network)?;
             let holder = Holder::Server(server.network.clone());
             registry.tables.index.check(&Claims::of_server(&server), &holder)?;
             registry.write_server(&server.network.clone(), Some(server));
         }
-        for guest in document.guests {
+        for guest in document.guests.into_values() {
             registry.guest_add(&guest.name, guest.kind)?;
         }
-        for adapter in document.adapters {
+        for adapter in document.adapters.into_values() {
             registry.restore_adapter(adapter)?;
         }
-        for StaticMac { network, mac, to } in document.static_macs {
+        for StaticMac { network, mac, to } in document.static_macs.into_values() {
             registry.mac_add(&network, mac, &to)?;
         }
-        for Neighbor { ip, mac, dev } in document.neighbors {
+        for Neighbor { ip, mac, dev } in document.neighbors.into_values() {
             registry.neighbor_add(ip, mac, &dev)?;
         }
-        for Route { prefix, via } in document.routes {
+        for Route { prefix, via } in document.routes.into_values() {
             registry.route_add(&prefix, &via)?;
         }
-        for Class { name, prefixes } in document.classes {
+        for Class { name, prefixes } in document.classes.into_values() {
             registry.class_add(&name, &prefixes)?;
         }
         registry.settle();
@@ -130,7 +248,7 @@ impl Registry {
 
     fn restore_ports(
         &mut self,
-        stored: Vec<Port>,
+        stored: BTreeMap<Name, Port>,
         file_ports: &[(Name, PortWish)],
     ) -> Result<(), Refusal> {
         self.origin = Origin::File;
@@ -138,7 +256,7 @@ impl Registry {
             self.port_attach(name, wish)?;
         }
         self.origin = Origin::Operator;
-        for port in stored {
+        for port in stored.into_values() {
             match self.port(&port.name) {
                 // What `port set` changed stays as long as the file says what it said then.
                 Some(from_file) if from_file.wish == port.wish => {

@@ -51,4 +51,5 @@ pub(super) enum Undo {
     StaticMac((Name, MacAddr), Option<StaticMac>),
     Class(Name, Option<Arc<Class>>),
     NextNetwork(u16),
+    Imported(Option<u64>),
 }

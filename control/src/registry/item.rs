@@ -97,6 +97,9 @@ pub struct Network {
     pub unknown_unicast: UnknownUnicast,
     /// Whether sources on the uplink and on adapters without the `mac` filter are learned.
     pub learning: bool,
+    /// Whether guests are kept from each other.
+    #[serde(default)]
+    pub isolated: bool,
     /// Most learned MACs in the network.
     pub max_macs: u32,
     /// Most learned MACs per member.

@@ -22,6 +22,7 @@ mod item;
 mod lookup;
 mod networks;
 mod ports;
+mod put;
 mod refusal;
 mod routes;
 mod tables;
@@ -40,7 +41,9 @@ pub use item::{
 };
 pub(crate) use networks::{AGE_S, MAX_MACS, VLAN_ID};
 pub(crate) use ports::QUEUES_MAX;
+pub use put::Put;
 pub use refusal::{Missing, Refusal, RefusalKind};
+pub(crate) use routes::CLASS_PREFIXES_MAX;
 
 use crate::model::Change;
 use effect::Undo;

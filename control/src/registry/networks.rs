@@ -75,6 +75,7 @@ impl Registry {
         }
         new.unknown_unicast = set.unknown_unicast.unwrap_or(old.unknown_unicast);
         new.learning = set.learning.unwrap_or(old.learning);
+        new.isolated = set.isolated.unwrap_or(old.isolated);
         new.max_macs = in_range("max_macs", set.max_macs, &MAX_MACS)?.unwrap_or(old.max_macs);
         new.max_macs_per_port = in_range("max_macs_per_port", set.max_macs_per_port, &MAX_MACS)?
             .unwrap_or(old.max_macs_per_port);
@@ -312,6 +313,7 @@ fn new_network(name: &Name, number: u16, attach: NetworkAttach) -> Network {
         attach,
         unknown_unicast: UnknownUnicast::Uplink,
         learning: true,
+        isolated: false,
         max_macs: DEFAULT_MAX_MACS,
         max_macs_per_port: DEFAULT_MAX_MACS_PER_PORT,
         age_s: DEFAULT_AGE_S,

@@ -1,12 +1,13 @@
 //! The operator's routes, fixed neighbors and classes.
 
-use super::adapters::{check_count, check_mac};
+use super::adapters::{ALL, check_count, check_mac, check_not_reserved};
 use super::addresses::{check_host, check_no_host_bits, check_routable_family};
 use super::index::{Holder, bounds};
 use super::item::{Class, Neighbor};
 use super::refusal::Refusal;
 use super::{DEFAULT_GATEWAY, Registry};
 use crate::model::{Name, PortRole, Via};
+use dataplane::ids::ClassId;
 use dataplane::wire::ethernet::MacAddr;
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -15,9 +16,12 @@ use std::net::IpAddr;
 const ROUTES_MAX: usize = 1_000_000;
 /// Most fixed neighbors.
 const NEIGHBORS_MAX: usize = 65_536;
-/// Most classes, and prefixes of one.
-const CLASSES_MAX: usize = 256;
-const CLASS_PREFIXES_MAX: usize = 65_536;
+/// Most classes: each adapter has a counter of each. One number is for what is in none.
+const CLASSES_MAX: usize = ClassId::LIMIT - 1;
+/// Most prefixes of all classes together.
+pub(crate) const CLASS_PREFIXES_MAX: usize = 65_536;
+/// What accounts have besides classes.
+const OTHER: &str = "other";
 
 impl Registry {
     pub(super) fn route_add(&mut self, prefix: &IpNet, via: &Via) -> Result<(), Refusal> {
@@ -186,7 +190,9 @@ impl Registry {
             let message = format!("there are {CLASSES_MAX} classes already, which is the most");
             return Err(Refusal::limit("name", message));
         }
-        check_count(FIELD, prefixes.len(), CLASS_PREFIXES_MAX)?;
+        check_not_reserved(name, &[ALL, OTHER])?;
+        let others = self.tables.prefix_classes.len();
+        check_count(FIELD, others + prefixes.len(), CLASS_PREFIXES_MAX)?;
         if prefixes.is_empty() {
             return Err(Refusal::invalid(FIELD, format!("class {name} needs a prefix at least")));
         }

@@ -119,6 +119,7 @@ impl Registry {
                 Undo::StaticMac(key, old) => drop(tables.put_static_mac(&key, old)),
                 Undo::Class(name, old) => drop(tables.put_class(&name, old)),
                 Undo::NextNetwork(next) => tables.next_network = next,
+                Undo::Imported(fingerprint) => self.imported = fingerprint,
             }
         }
     }

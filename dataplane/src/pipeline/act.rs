@@ -19,6 +19,7 @@ impl<I: Io> Path<I> {
     pub(super) fn act(&mut self, port: PortId, slot: usize, frame: I::Frame, now_ns: u64) {
         self.notify(port, slot, now_ns);
         let way = self.work.adjacency[slot];
+        self.account_sent(self.work.verdicts[slot], &frame);
         match self.work.verdicts[slot] {
             Verdict::Send => self.send(way.port, way.adapter, frame),
             Verdict::Fragment => fragment::send_pieces(self, &way, frame),
@@ -134,7 +135,9 @@ impl<I: Io> Path<I> {
         };
         let named = (way.port != PortId::NONE).then_some(named);
         self.with_network(network, frame, |path, record, frame| {
-            let others = record.promiscuous.iter().filter(|member| member.port != way.port);
+            let isolates = path.isolates(record, from);
+            let others = record.promiscuous.iter();
+            let others = others.filter(|member| member.port != way.port && !isolates);
             path.deliver(record, named.iter().chain(others), from, frame, false);
         });
     }
@@ -154,8 +157,16 @@ impl<I: Io> Path<I> {
         self.with_network(network, frame, |path, record, frame| {
             let ethernet = Ethernet::parse(frame.head());
             let is_unknown = ethernet.is_some_and(|it| !it.destination.is_group());
-            path.deliver(record, record.members.iter(), from, frame, is_unknown);
+            let isolates = path.isolates(record, from);
+            let members = record.members.iter().filter(|member| !isolates || !is_guest(member));
+            path.deliver(record, members, from, frame, is_unknown);
         });
+    }
+
+    /// Whether what came from there is kept from the network's guests.
+    fn isolates(&self, network: &NetworkRecord, from: PortId) -> bool {
+        let attachment = self.view.port(from).map(|record| &record.attachment);
+        network.is_isolated && matches!(attachment, Some(Attachment::Bridged(_)))
     }
 
     /// Lends a network's record for the time of `deliver`.
@@ -222,4 +233,8 @@ impl<I: Io> Path<I> {
         }
         self.send(member.port, member.adapter, frame);
     }
+}
+
+fn is_guest(member: &Member) -> bool {
+    matches!(member.kind, MemberKind::Guest | MemberKind::PromiscuousGuest)
 }

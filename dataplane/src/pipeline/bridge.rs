@@ -53,7 +53,7 @@ pub(super) fn bridge<F: Frame>(
             work.verdicts[slot] = Verdict::Drop(DropReason::NetworkUnknown);
             continue;
         };
-        let segment = Segment { record, network, tables };
+        let segment = Segment { record, network, tables, view };
         work.verdicts[slot] = match segment.source(&ethernet, pair[1], now_ns) {
             Err(reason) => Verdict::Drop(reason),
             Ok(notice) => {
@@ -79,6 +79,7 @@ struct Segment<'a> {
     record: &'a PortRecord,
     network: &'a NetworkRecord,
     tables: &'a Tables,
+    view: &'a View,
 }
 
 impl Segment<'_> {
@@ -131,6 +132,9 @@ impl Segment<'_> {
         };
         if way.port == self.record.id {
             return Err(DropReason::BridgeSamePort);
+        }
+        if self.network.is_isolated && self.view.is_isolated(&self.record.attachment, way.port) {
+            return Err(DropReason::Isolated);
         }
         if way.port != PortId::NONE {
             fits(frame, ethernet, self.network, way.port, way.mtu)?;

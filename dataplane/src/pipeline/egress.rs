@@ -7,7 +7,7 @@ use super::work::drop_frame;
 use super::{Path, segment};
 use crate::counters::{Counters, DropReason, PortCounter, Traffic};
 use crate::frame::{BURST_PKTS, Burst, Frame, Ingress};
-use crate::ids::{AdapterId, PortId};
+use crate::ids::{AdapterId, ClassId, PortId};
 use crate::io::{Io, TxQueue, Unsent};
 use crate::machine::columns;
 use crate::table::Ways;
@@ -62,6 +62,8 @@ pub(super) struct Note {
     pub(super) from: PortId,
     /// Its length.
     pub(super) bytes: u32,
+    /// The class that it is counted in.
+    pub(super) class: ClassId,
 }
 
 /// The same of a burst that came in by one port.
@@ -73,13 +75,17 @@ pub(super) struct Notes<'a> {
     pub(super) bytes: &'a [u32; BURST_PKTS],
     /// What those of the whole burst add up to, if that is known.
     pub(super) sum: Option<u32>,
+    /// Their classes.
+    pub(super) classes: &'a [ClassId; BURST_PKTS],
+    /// Whether there are any.
+    pub(super) is_classed: bool,
 }
 
 impl Notes<'_> {
     #[inline]
     pub(super) fn note(&self, slot: usize) -> Note {
         let adapter = self.ways.way(slot).adapter();
-        Note { adapter, from: self.from, bytes: self.bytes[slot] }
+        Note { adapter, from: self.from, bytes: self.bytes[slot], class: self.classes[slot] }
     }
 
     /// Counts the first so many frames of a burst of `count` as sent.
@@ -97,9 +103,22 @@ impl Notes<'_> {
                 counters.burst_to_guests(adapter, self.bytes, sent);
             }
         }
+        if self.is_classed {
+            self.count_classes(counters, sent);
+        }
         counters.port_add(self.from, PortCounter::Forwarded, pkts);
         counters.port_add(port, PortCounter::TxPkts, pkts);
         counters.port_add(port, PortCounter::TxBytes, bytes);
+    }
+}
+
+impl Notes<'_> {
+    #[inline(never)]
+    fn count_classes(&self, counters: &Counters, sent: usize) {
+        for (slot, class) in self.classes.iter().enumerate().take(sent) {
+            let (adapter, bytes) = (self.ways.way(slot).adapter(), self.bytes[slot].into());
+            counters.class_traffic(adapter, *class, Traffic::ToGuest, 1, bytes);
+        }
     }
 }
 
@@ -225,7 +244,8 @@ impl<I: Io> Path<I> {
     #[inline]
     pub(super) fn put(&mut self, port: PortId, adapter: AdapterId, frame: I::Frame) {
         let bytes = u32::try_from(frame.len()).unwrap_or(u32::MAX);
-        let note = Note { adapter, from: frame.ingress().port, bytes };
+        let class = self.class_delivered(adapter, &frame);
+        let note = Note { adapter, from: frame.ingress().port, bytes, class };
         self.egress.push(&self.counters, port, frame, note);
     }
 
@@ -329,6 +349,10 @@ fn count_sent(counters: &Counters, port: PortId, notes: impl Iterator<Item = Not
     let (mut from, mut run) = (PortId::NONE, 0);
     for note in notes {
         counters.adapter_traffic(note.adapter, Traffic::ToGuest, 1, note.bytes.into());
+        if note.class != ClassId::NONE {
+            let (adapter, bytes) = (note.adapter, note.bytes.into());
+            counters.class_traffic(adapter, note.class, Traffic::ToGuest, 1, bytes);
+        }
         bytes += u64::from(note.bytes);
         pkts += 1;
         if note.from != from {

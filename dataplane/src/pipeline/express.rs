@@ -10,14 +10,16 @@
 //! counted alike (`tests/express.rs` compares the two).
 
 use super::Path;
+use super::account;
 use super::egress::Notes;
 use super::view::View;
 use super::work::count_from_guest;
 use crate::counters::{Counters, PortCounter};
 use crate::frame::{
-    BURST_PKTS, Burst, Frame, Heads, Ingress, Pattern, Slots, first_slots, write_head,
+    BURST_PKTS, Burst, Frame, Heads, Ingress, Pattern, Slots, WORD_DESTINATION, WORD_SOURCE,
+    first_slots, write_head,
 };
-use crate::ids::{AdapterId, AdjacencyId, PortId};
+use crate::ids::{AdapterId, AdjacencyId, ClassId, PortId};
 use crate::io::Io;
 use crate::machine::columns;
 use crate::machine::headers::{self, ETHERNET_BYTES, Headers};
@@ -44,6 +46,8 @@ pub(super) struct Lane {
     senders: [u32; BURST_PKTS],
     /// On another one: its adapter.
     sender: Option<AdapterId>,
+    /// Classes that frames to guests are counted in; [`ClassId::NONE`] while there are none.
+    classes: [ClassId; BURST_PKTS],
     /// What is decided.
     plain: Plain,
     /// Leaves everything to the stages.
@@ -67,6 +71,7 @@ impl Default for Lane {
             ways: Ways::default(),
             senders: column,
             sender: None,
+            classes: [ClassId::NONE; BURST_PKTS],
             plain: Plain::NONE,
             #[cfg(test)]
             is_closed: false,
@@ -87,10 +92,13 @@ struct Plain {
     port: Option<PortId>,
     /// Whether they are rewritten.
     is_routed: bool,
+    /// Whether they are counted by class. Stays from burst to burst.
+    is_classed: bool,
 }
 
 impl Plain {
-    const NONE: Self = Self { slots: 0, padded: 0, port: None, is_routed: false };
+    const NONE: Self =
+        Self { slots: 0, padded: 0, port: None, is_routed: false, is_classed: false };
 }
 
 mod bridge;
@@ -124,6 +132,11 @@ pub(super) fn look<F: Frame>(at: &Arrival<'_>, burst: &Burst<F>, lane: &mut Lane
             None => arrive_unread(at, burst),
         },
         Task::None => arrive_unread(at, burst),
+    }
+    match &at.view.classes {
+        Some(classes) => lane.account(at, classes),
+        None if lane.plain.is_classed => lane.account_no_more(),
+        None => {}
     }
 }
 
@@ -450,12 +463,46 @@ impl Lane {
         Ingress { port, adapter: self.sender.unwrap_or(AdapterId(self.senders[slot])) }
     }
 
+    /// Counts what guests sent by class, and notes in which class what goes to guests will be.
+    #[inline(never)]
+    fn account(&mut self, at: &Arrival<'_>, classes: &Ipv4Fib) {
+        self.plain.is_classed = true;
+        let mut left = self.plain.slots;
+        while left != 0 {
+            let slot = left.trailing_zeros() as usize % BURST_PKTS;
+            left &= left - 1;
+            // Of a bridged frame only the words are there, in the order of the wire.
+            let words = &self.heads.words;
+            let (source, destination, bytes) = match self.plain.is_routed {
+                true => {
+                    let Headers { sources, destinations, bytes, .. } = &self.headers;
+                    (sources[slot], destinations[slot], bytes[slot])
+                }
+                false => {
+                    let address = |word: usize| u32::from_be(words[word][slot]);
+                    let bytes = self.heads.bytes[slot];
+                    (address(WORD_SOURCE), address(WORD_DESTINATION), bytes)
+                }
+            };
+            let sender = self.ingress(slot, at.record.id).adapter;
+            account::sent_to(classes, at.counters, sender, destination, bytes);
+            self.classes[slot] = account::class_of(classes, source);
+        }
+    }
+
+    #[cold]
+    fn account_no_more(&mut self) {
+        self.plain.is_classed = false;
+        self.classes = [ClassId::NONE; BURST_PKTS];
+    }
+
     /// What its frames are counted by once they are sent.
     #[inline]
     fn notes(&self, from: PortId) -> Notes<'_> {
         let bytes = if self.plain.is_routed { &self.headers.bytes } else { &self.heads.bytes };
         // Without padding they are as long as they came in.
         let sum = (self.plain.padded == 0).then_some(self.sum);
-        Notes { from, ways: &self.ways, bytes, sum }
+        let (classes, is_classed) = (&self.classes, self.plain.is_classed);
+        Notes { from, ways: &self.ways, bytes, sum, classes, is_classed }
     }
 }

@@ -14,6 +14,7 @@
 //!                 └─ ARP ─▶ punt to control
 //! ```
 
+mod account;
 mod act;
 mod answer;
 mod bridge;

@@ -97,6 +97,10 @@ fn decide(record: &PortRecord, view: &View, ip: &Ipv4, longest: u16, way: &Adjac
             DropReason::SamePort
         });
     }
+    // By way of the router a guest would reach those that its network keeps from it.
+    if view.is_isolated(&record.attachment, way.port) {
+        return Verdict::Drop(DropReason::Isolated);
+    }
     // Before the TTL: nobody is told anything about a broadcast (RFC 1812 4.3.2.7).
     if way.kind == AdjacencyKind::Glean && ip.destination == way.next_hop {
         return Verdict::Drop(DropReason::DirectedBroadcast);

@@ -4,6 +4,7 @@
 //! that may come out. When a lab ends it checks that its counters balance and its pool is whole, so
 //! every test here is one of the counter identity too.
 
+mod account;
 mod alloc;
 mod answer;
 mod any;

@@ -2,7 +2,8 @@
 
 use super::express::Plan;
 use crate::ids::{NetworkId, PortId};
-use crate::record::{NetworkRecord, PortRecord};
+use crate::record::{Attachment, NetworkRecord, PortRecord};
+use crate::table::Ipv4Fib;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -21,6 +22,8 @@ pub struct View {
     pub icmp_source: Ipv4Addr,
     /// `start` and `stop`.
     pub is_forwarding: bool,
+    /// Class of each address, while there are classes.
+    pub classes: Option<Arc<Ipv4Fib>>,
 }
 
 impl Default for View {
@@ -32,6 +35,7 @@ impl Default for View {
             uplinks: [0; PortId::LIMIT / 64],
             icmp_source: LINK_LOCAL_GATEWAY,
             is_forwarding: true,
+            classes: None,
         }
     }
 }
@@ -61,7 +65,21 @@ impl View {
         self.networks.get(network.index())?.as_deref()
     }
 
-    /// The same, taken out so that the path can be changed while it is read: a clone would write to a
+    /// Whether a frame from the first port to the second would go from guest to guest of a network whose
+    /// guests are isolated.
+    #[inline]
+    pub(super) fn is_isolated(&self, from: &Attachment, to: PortId) -> bool {
+        let Attachment::Bridged(from) = from else { return false };
+        let is_isolated = self.network(from.network).is_some_and(|network| network.is_isolated);
+        is_isolated && self.is_member(to, from.network)
+    }
+
+    fn is_member(&self, port: PortId, network: NetworkId) -> bool {
+        let attachment = self.port(port).map(|record| &record.attachment);
+        matches!(attachment, Some(Attachment::Bridged(guest)) if guest.network == network)
+    }
+
+    /// A network's record, taken out so that the path can be changed while it is read: a clone would write to a
     /// line that all workers share. To be put back at once.
     #[inline]
     pub(super) fn take_network(&mut self, network: NetworkId) -> Option<Arc<NetworkRecord>> {

@@ -195,6 +195,15 @@ pub(super) fn set_ttl(header: &mut [u8; HEADER_BYTES], ttl: u8) {
     header[10..12].copy_from_slice(&checksum.to_be_bytes());
 }
 
+/// Source and destination, host order, of what says that it is an IPv4 packet.
+#[inline]
+pub fn addresses(packet: &[u8]) -> Option<(u32, u32)> {
+    let fixed: &[u8; HEADER_BYTES] = packet.first_chunk()?;
+    let [.., a, b, c, d, e, f, g, h] = *fixed;
+    let ends = (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]));
+    (fixed[0] >> 4 == 4).then_some(ends)
+}
+
 /// Whether a packet from `source` may not be forwarded (RFC 1812 5.3.7): 0/8, 127/8, 224/4 and
 /// 240/4, limited broadcast included. Our own addresses and directed broadcasts are for the caller
 /// to know.

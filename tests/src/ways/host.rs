@@ -137,6 +137,7 @@ impl Host {
             uplink,
             unknown_unicast: UnknownUnicast::ToUplink,
             learning: false,
+            is_isolated: false,
             router_mac: None,
         });
         Ok(())

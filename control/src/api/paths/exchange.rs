@@ -75,6 +75,22 @@ impl Api {
         .await
     }
 
+    /// Asks what `parse` makes of a body, on a thread that may block, and answers 200 with what `pick`
+    /// takes out of the answer.
+    pub(super) async fn ask_parsed<T, P, F>(&self, parse: P, pick: F) -> Response
+    where
+        T: Serialize,
+        P: FnOnce() -> Result<Request, Failure> + Send + 'static,
+        F: FnOnce(Answer) -> Result<T, Refusal> + Send + 'static,
+    {
+        let backend = self.backend.clone();
+        self.blocking(move || match parse() {
+            Ok(request) => backend.call(request).and_then(pick).map(|body| json(&body)),
+            Err(failure) => Ok(failure.into_response()),
+        })
+        .await
+    }
+
     async fn blocking<F>(&self, work: F) -> Response
     where
         F: FnOnce() -> Result<Response, Refusal> + Send + 'static,

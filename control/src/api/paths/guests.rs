@@ -4,7 +4,7 @@ use super::exchange::{Api, At, Wish};
 use super::parameters::{AdapterPath, GuestPath};
 use super::{mismatch, only};
 use crate::api::backend::{Answer, Refusal, RefusalKind, Request, Show};
-use crate::api::view::{Adapter, Drops, Guest};
+use crate::api::view::{Account, Adapter, Drops, Guest};
 use crate::model::{AdapterWish, Change, GuestKind};
 use axum::extract::State;
 use axum::response::Response;
@@ -66,6 +66,14 @@ pub(super) async fn del(State(api): State<Api>, At(at): At<GuestPath>) -> Respon
     responses((status = 200, body = Drops)))]
 pub(super) async fn drops(State(api): State<Api>, At(at): At<GuestPath>) -> Response {
     api.ask(Request::Show(Show::Drops(Some(at.guest))), super::program::picked_drops).await
+}
+
+/// Traffic of a guest, by adapter and class.
+#[utoipa::path(get, path = "/v1/guests/{guest}/accounting", tag = "guests", params(GuestPath),
+    responses((status = 200, body = Vec<Account>)))]
+pub(super) async fn accounting(State(api): State<Api>, At(at): At<GuestPath>) -> Response {
+    let show = Show::Accounting(Some(at.guest));
+    api.ask(Request::Show(show), super::program::picked_accounts).await
 }
 
 /// Adapters of a guest.

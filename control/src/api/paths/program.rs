@@ -1,10 +1,10 @@
-//! The program itself: batches of changes, version, start and stop, workers, drops, configuration.
+//! The program itself: batches of changes, version, start and stop, workers, drops, classes.
 
 use super::exchange::{Api, At, Failure, Whole, Wish, json_bytes, parse_json};
-use super::mismatch;
 use super::parameters::ClassPath;
+use super::{mismatch, only};
 use crate::api::backend::{Action, Answer, Refusal, Request, Show};
-use crate::api::view::{Class, ConfigDiff, ConfigText, Drops, Version, Worker};
+use crate::api::view::{Account, Class, Drops, Version, Worker};
 use crate::model::Change;
 use axum::extract::State;
 use axum::response::Response;
@@ -112,26 +112,30 @@ pub(super) async fn drops(State(api): State<Api>) -> Response {
     api.ask(Request::Show(Show::Drops(None)), picked_drops).await
 }
 
-/// The configuration that runs, as a file would say it.
-#[utoipa::path(get, path = "/v1/config", tag = "program",
-    responses((status = 200, body = ConfigText)))]
-pub(super) async fn config(State(api): State<Api>) -> Response {
-    api.ask(Request::Show(Show::Config), |answer| match answer {
-        Answer::ConfigText(text) => Ok(text),
-        other => Err(mismatch(other)),
-    })
-    .await
+/// Traffic of all guests, by class.
+#[utoipa::path(get, path = "/v1/accounting", tag = "classes",
+    responses((status = 200, body = Vec<Account>)))]
+pub(super) async fn accounting(State(api): State<Api>) -> Response {
+    api.ask(Request::Show(Show::Accounting(None)), picked_accounts).await
 }
 
-/// How what runs differs from the configuration file.
-#[utoipa::path(get, path = "/v1/config/diff", tag = "program",
-    responses((status = 200, body = ConfigDiff)))]
-pub(super) async fn config_diff(State(api): State<Api>) -> Response {
-    api.ask(Request::Show(Show::ConfigDiff), |answer| match answer {
-        Answer::ConfigDiff(diff) => Ok(diff),
+pub(super) fn picked_accounts(answer: Answer) -> Result<Vec<Account>, Refusal> {
+    match answer {
+        Answer::Accounts(accounts) => Ok(accounts),
         other => Err(mismatch(other)),
-    })
-    .await
+    }
+}
+
+/// One destination class.
+#[utoipa::path(get, path = "/v1/classes/{class}", tag = "classes", params(ClassPath),
+    responses((status = 200, body = Class)))]
+pub(super) async fn class(State(api): State<Api>, At(at): At<ClassPath>) -> Response {
+    let what = format!("class {}", at.class);
+    let pick = move |answer| match answer {
+        Answer::Classes(classes) => only(classes, &what),
+        other => Err(mismatch(other)),
+    };
+    api.ask(Request::Show(Show::Classes(Some(at.class))), pick).await
 }
 
 /// Destination classes.

@@ -93,7 +93,10 @@ fn every_show_is_answered_with_its_view() {
         ("/v1/drops", "/dropped", json!(7)),
         ("/v1/config", "/text", json!("[appliance]\n")),
         ("/v1/config/diff", "/same", json!(false)),
-        ("/v1/classes", "", json!([])),
+        ("/v1/classes", "/0/prefixes/0", json!("192.0.2.0/24")),
+        ("/v1/classes/near", "/class", json!("near")),
+        ("/v1/accounting", "/0/out-bytes", json!(120)),
+        ("/v1/guests/ct1/accounting", "/0/adapter", json!("ct1/eth0")),
     ] {
         let response = get(&lab, path);
         assert_eq!(response.status, 200, "{path}: {}", response.body);
@@ -340,8 +343,7 @@ fn clients_that_stall_or_wait_do_not_delay_others() {
 #[test]
 fn connections_without_end_are_turned_away_and_places_come_back() {
     let lab = Lab::start();
-    let flood: Vec<_> =
-        (0..super::connection::CONNECTIONS_PER_PROCESS).map(|_| connect(&lab.socket)).collect();
+    let flood: Vec<_> = (0..super::LIMITS.per_client).map(|_| connect(&lab.socket)).collect();
     let response = read_response(connect(&lab.socket));
     assert_eq!((response.status, response.kind().as_str()), (503, "unavailable"));
     drop(flood);
@@ -372,7 +374,7 @@ fn the_document_names_every_path_and_every_reference_leads_somewhere() {
             item.as_object().unwrap().keys().map(move |method| format!("{method} {path}"))
         })
         .collect();
-    assert_eq!(operations.len(), 54, "{operations:#?}");
+    assert_eq!(operations.len(), 60, "{operations:#?}");
     assert!(operations.contains("put /v1/guests/{guest}/adapters/{adapter}"));
 
     // What is documented exists: a wrong method on it is 405, never 404.

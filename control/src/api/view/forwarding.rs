@@ -132,7 +132,7 @@ pub struct Neighbor {
 }
 
 /// How far a neighbor is trusted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum NeighborState {
     /// The operator's, or a registered adapter's: never asked.

@@ -131,7 +131,7 @@ pub struct Address {
 }
 
 /// How far an address has come on the LAN (VZ-3, VZ-4, VZ-5).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AddressState {
     /// In use and, on an uplink's prefix, announced.

@@ -21,6 +21,8 @@ pub struct Network {
     pub unknown_unicast: UnknownUnicast,
     /// Whether sources are learned.
     pub learning: bool,
+    /// Whether guests are kept from each other.
+    pub isolated: bool,
     /// Most learned MACs.
     pub max_macs: u32,
     /// Most learned MACs per member.

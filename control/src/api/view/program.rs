@@ -121,6 +121,37 @@ pub struct ConfigDiff {
     pub lines: Vec<String>,
 }
 
+/// What bringing a configuration file and what runs together did, or would do.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Configured {
+    /// Whether it is told only.
+    pub dry_run: bool,
+    /// One line per difference that is gone now, or would be: `+` was only in the file, `-` only
+    /// running, `~` differed. Empty: nothing was to be changed.
+    pub lines: Vec<String>,
+    /// One line per difference that stays until the next start.
+    pub at_start: Vec<String>,
+}
+
+/// Traffic of one adapter with one class, as the guest sees it. It goes on through restarts.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Account {
+    /// The adapter.
+    pub adapter: AdapterLabel,
+    /// The class; `all` for everything, `other` for IPv4 that is in no class while there are classes.
+    pub class: String,
+    /// Packets to the guest.
+    pub in_pkts: u64,
+    /// Bytes to the guest, without FCS.
+    pub in_bytes: u64,
+    /// Packets from the guest: `all` counts what it sent, the others what of it was let through.
+    pub out_pkts: u64,
+    /// Bytes from the guest, without FCS.
+    pub out_bytes: u64,
+}
+
 /// A destination class.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]

@@ -67,7 +67,7 @@ impl Appliance {
     }
 
     /// The worst state that an address has on any uplink.
-    fn address(&self, adapter: &registry::Adapter, net: IpNet) -> Address {
+    pub(super) fn address(&self, adapter: &registry::Adapter, net: IpNet) -> Address {
         let (mut state, mut holder) = (AddressState::Up, None);
         if !adapter.announce {
             state = AddressState::Unannounced;

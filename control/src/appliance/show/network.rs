@@ -30,6 +30,7 @@ impl Appliance {
             attach: network.attach.clone(),
             unknown_unicast: network.unknown_unicast,
             learning: network.learning,
+            isolated: network.isolated,
             max_macs: network.max_macs,
             max_macs_per_port: network.max_macs_per_port,
             age_s: network.age_s,

@@ -17,13 +17,22 @@ use ipnet::IpNet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-fn kind(role: Role) -> PortKind {
+pub(super) fn kind(role: Role) -> PortKind {
     match role {
         Role::Uplink => PortKind::Uplink,
         Role::Host => PortKind::Host,
         Role::Shared => PortKind::Shared,
         Role::Guest => PortKind::Guest,
         Role::NetworkServer => PortKind::NetworkServer,
+    }
+}
+
+/// Likewise, of a port that may not be open.
+pub(super) fn kind_of(role: PortRole) -> PortKind {
+    match role {
+        PortRole::Uplink => PortKind::Uplink,
+        PortRole::Host => PortKind::Host,
+        PortRole::Shared => PortKind::Shared,
     }
 }
 
@@ -146,12 +155,7 @@ impl Appliance {
                 let port = self.named(label)?;
                 addresses.clone_from(&port.addresses);
                 gateway.clone_from(&port.gateways);
-                let kind = match port.role {
-                    PortRole::Uplink => PortKind::Uplink,
-                    PortRole::Host => PortKind::Host,
-                    PortRole::Shared => PortKind::Shared,
-                };
-                (kind, port.spec.to_string(), MacAddr::ZERO, port.mtu)
+                (kind_of(port.role), port.spec.to_string(), MacAddr::ZERO, port.mtu)
             }
             PortLabel::Adapter(_) => {
                 let adapter = self.adapter_at(label)?;

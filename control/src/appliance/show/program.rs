@@ -3,7 +3,7 @@
 use super::{absent, drop_counts};
 use crate::api::backend::{Refusal, RefusalKind};
 use crate::api::view::{
-    AdapterDrops, Class, ConfigDiff, ConfigText, Drops, LoopTimes, PortQueue, Version, Worker,
+    AdapterDrops, Class, ConfigText, Drops, LoopTimes, PortQueue, Version, Worker,
 };
 use crate::appliance::Appliance;
 use crate::model::Name;
@@ -94,13 +94,6 @@ impl Appliance {
 
     pub(super) fn config_text(&self) -> ConfigText {
         ConfigText { text: crate::config::render(&self.config.appliance, &self.registry) }
-    }
-
-    pub(super) fn config_diff(&self) -> Result<ConfigDiff, Refusal> {
-        let diff = crate::config::diff(&self.config, &self.registry)?;
-        let lines: Vec<String> = diff.differences.iter().map(ToString::to_string).collect();
-        let file = self.config.file.display().to_string();
-        Ok(ConfigDiff { file, same: lines.is_empty(), lines })
     }
 
     pub(super) fn classes(&self, name: Option<&Name>) -> Result<Vec<Class>, Refusal> {

@@ -124,7 +124,7 @@ fn verdict(way: &Adjacency) -> Verdict {
     }
 }
 
-fn state_of(state: &State) -> NeighborState {
+pub(super) fn state_of(state: &State) -> NeighborState {
     match state {
         State::Incomplete => NeighborState::Resolving,
         State::Reachable(_) => NeighborState::Reachable,

@@ -17,6 +17,7 @@ pub(in crate::cli) enum Kind {
     Guest,
     Adapter,
     Network,
+    Class,
     /// A port of any kind; commands that want a named one say so themselves.
     Port,
     Ip,
@@ -46,6 +47,7 @@ impl Kind {
             "GUEST" => Kind::Guest,
             "ADAPTER" => Kind::Adapter,
             "NET" => Kind::Network,
+            "CLASS" => Kind::Class,
             "PORT" => Kind::Port,
             "IP" => Kind::Ip,
             "PREFIX" => Kind::Prefix,
@@ -73,6 +75,7 @@ impl Kind {
             Kind::Guest => "a guest's name".into(),
             Kind::Adapter => "an adapter's name".into(),
             Kind::Network => "a network's name".into(),
+            Kind::Class => "a class's name".into(),
             Kind::Port => "a port's name".into(),
             Kind::Ip => "an address like 192.0.2.1".into(),
             Kind::Prefix => "a prefix like 203.0.113.64/26".into(),
@@ -97,7 +100,7 @@ impl Kind {
         let or_describe =
             |fits: bool| if fits { Ok(()) } else { Err(format!("want {}", self.describe())) };
         match self {
-            Kind::Guest | Kind::Adapter | Kind::Network => {
+            Kind::Guest | Kind::Adapter | Kind::Network | Kind::Class => {
                 let is_name = word.parse::<Name>().is_ok();
                 if is_name { Ok(()) } else { Err("want 1 to 32 of a-z, 0-9, '-', '_', '.'".into()) }
             }

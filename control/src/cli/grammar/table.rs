@@ -91,7 +91,7 @@ pub(in crate::cli) static COMMANDS: &[Command] = &[
     ),
     on(
         "network set NET [host-only] [uplink PORT] [vlan ID] [unknown-unicast uplink|flood|drop] \
-         [learning on|off] [max-macs COUNT] [max-macs-per-port COUNT] [age SECONDS]",
+         [learning on|off] [isolated on|off] [max-macs COUNT] [max-macs-per-port COUNT] [age SECONDS]",
         order::network_set,
         "Change a network while it runs.",
     ),
@@ -127,9 +127,29 @@ pub(in crate::cli) static COMMANDS: &[Command] = &[
     on("mac del NET MAC", order::mac_del, "Delete a static MAC."),
     on("mac flush NET", order::mac_flush, "Forget the learned MACs of a network."),
     on("show mac NET", order::show_macs, "MACs of a network."),
+    make(
+        "class add CLASS PREFIX [PREFIX]…",
+        "CLASS",
+        order::class_add,
+        "Add a class of destinations: guests' traffic is counted by it.",
+    ),
+    on("class del CLASS", order::class_del, "Delete a class, and what was counted by it."),
+    on("show class [CLASS]", order::show_classes, "Classes and their prefixes."),
+    on(
+        "show accounting [GUEST]",
+        order::show_accounting,
+        "Traffic of guests in all and by class, restarts included.",
+    ),
     on("show worker", order::show_workers, "Workers, their queues and loop times."),
     on("show drops [GUEST]", order::show_drops, "Frames dropped, by reason and adapter."),
     on("show config [--diff]", order::show_config, "What runs, or how it differs from the file."),
+    on(
+        "config apply FILE [dry-run]",
+        order::config_apply,
+        "Make what runs what a configuration file says, in one transaction, or tell what would change.",
+    ),
+    on("config rollback", order::config_rollback, "Go back to what ran before the last apply."),
+    on("save", order::save, "Write what runs into the configuration file; its comments stay."),
     on("show version", order::show_version, "What runs, and since when."),
     on("source FILE", order::source, "Run the commands of a file; the first that fails ends it."),
     on("help [WORD]", order::help, "Commands, all or those with a word."),

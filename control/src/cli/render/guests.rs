@@ -131,6 +131,7 @@ pub(super) fn network(out: &mut dyn Write, network: &Network) -> io::Result<()> 
     field(out, "uplink", attach(&network.attach))?;
     field(out, "unknown unicast", word(&network.unknown_unicast))?;
     field(out, "learning", on_off(network.learning))?;
+    field(out, "guests isolated", on_off(network.isolated))?;
     let (most, per_port) = (network.max_macs, network.max_macs_per_port);
     field(
         out,

@@ -1,7 +1,7 @@
 //! The program itself.
 
 use super::{align_right, joined, on_off, or_dash, print, table};
-use crate::api::view::{ConfigDiff, Drops, Version, Worker};
+use crate::api::view::{Account, Class, ConfigDiff, Configured, Drops, Version, Worker};
 use std::io::{self, Write};
 
 /// Queues of a worker that are named: hundreds of guests would fill the terminal.
@@ -70,6 +70,33 @@ pub(super) fn drops(out: &mut dyn Write, drops: &Drops) -> io::Result<()> {
     print(out, shown, "")
 }
 
+/// Classes, one line each.
+pub(super) fn classes(out: &mut dyn Write, classes: &[Class]) -> io::Result<()> {
+    let mut shown = table(&["CLASS", "PREFIXES"]);
+    for class in classes {
+        shown.add_row([class.class.to_string(), joined(&class.prefixes)]);
+    }
+    print(out, shown, "no classes")
+}
+
+/// Traffic, one line for each adapter and class.
+pub(super) fn accounts(out: &mut dyn Write, accounts: &[Account]) -> io::Result<()> {
+    let mut shown =
+        table(&["ADAPTER", "CLASS", "IN packets", "IN bytes", "OUT packets", "OUT bytes"]);
+    align_right(&mut shown, [2, 3, 4, 5]);
+    for one in accounts {
+        shown.add_row([
+            one.adapter.to_string(),
+            one.class.clone(),
+            one.in_pkts.to_string(),
+            one.in_bytes.to_string(),
+            one.out_pkts.to_string(),
+            one.out_bytes.to_string(),
+        ]);
+    }
+    print(out, shown, "no adapters")
+}
+
 /// How what runs differs from the file.
 pub(super) fn config_diff(out: &mut dyn Write, diff: &ConfigDiff) -> io::Result<()> {
     if diff.same {
@@ -77,4 +104,20 @@ pub(super) fn config_diff(out: &mut dyn Write, diff: &ConfigDiff) -> io::Result<
     }
     writeln!(out, "- only running, + only in {}, ~ differs:", diff.file)?;
     diff.lines.iter().try_for_each(|line| writeln!(out, "{line}"))
+}
+
+/// What bringing the file and what runs together did.
+pub(crate) fn configured(out: &mut dyn Write, done: &Configured) -> io::Result<()> {
+    done.lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
+    match (done.lines.len(), done.dry_run) {
+        (0, _) => writeln!(out, "no change")?,
+        (1, true) => writeln!(out, "1 change would be made")?,
+        (1, false) => writeln!(out, "1 change made")?,
+        (count, true) => writeln!(out, "{count} changes would be made")?,
+        (count, false) => writeln!(out, "{count} changes made")?,
+    }
+    if !done.at_start.is_empty() {
+        writeln!(out, "not before the next start:")?;
+    }
+    done.at_start.iter().try_for_each(|line| writeln!(out, "{line}"))
 }

@@ -8,7 +8,7 @@ fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
 
-const BASE: &str = r#"
+pub(super) const BASE: &str = r#"
 [[uplink]]
 name = "up0"
 device = "net_tap0,iface=up0"
@@ -19,7 +19,7 @@ device = "net_tap2,iface=venet0"
 role = "shared"
 "#;
 
-fn guest(name: &str, address: &str) -> String {
+pub(super) fn guest(name: &str, address: &str) -> String {
     format!(
         "[[guest]]\nname = \"{name}\"\nkind = \"container\"\n[[guest.adapter]]\nname = \"eth0\"\n\
          port = \"shared:venet0\"\naddresses = [\"{address}\"]\n"
@@ -157,9 +157,8 @@ via = \"192.0.2.9\"
     assert_eq!(owner.guest.as_str(), "ct2");
 }
 
-#[test]
-fn taking_a_file_over_reaches_it_from_any_state() {
-    // Every pair of these files, both ways; each differs from each in several nouns.
+/// Files each of which differs from each in several nouns.
+pub(super) fn files() -> [String; 7] {
     let vm = "[[guest]]\nname = \"ct1\"\nkind = \"vm\"\n[[guest.adapter]]\nname = \"eth0\"\n\
               port = \"tap,iface=ct1\"\naddresses = [\"203.0.113.1/24\"]\n";
     let lan = "[[network]]\nname = \"lan0\"\nuplink = \"up0\"\nage_s = 20\n";
@@ -171,7 +170,7 @@ fn taking_a_file_over_reaches_it_from_any_state() {
                   mode = \"host-routed\"\naddresses = [\"203.0.113.9\"]\nmtu = 1400\n\
                   [[route]]\nprefix = \"10.0.0.0/8\"\nvia = \"203.0.113.9\"\n\
                   [[neighbor]]\nip = \"192.0.2.3\"\nmac = \"02:00:00:00:00:07\"\ndev = \"up0\"\n";
-    let files = [
+    [
         BASE.to_owned(),
         format!("{BASE}{}", guest("ct1", "203.0.113.1")),
         format!("{BASE}{vm}"),
@@ -179,7 +178,12 @@ fn taking_a_file_over_reaches_it_from_any_state() {
         format!("{BASE}{}{routed}", guest("ct1", "203.0.113.1")),
         format!("{BASE}{lan}{vm}{member}"),
         format!("{BASE}{lan}{vm}{routed}[[class]]\nname = \"c\"\nprefixes = [\"10.0.0.0/8\"]\n"),
-    ];
+    ]
+}
+
+#[test]
+fn taking_a_file_over_reaches_it_from_any_state() {
+    let files = files();
     for from in &files {
         for to in &files {
             let (from, to) = (good(from), good(to));
@@ -211,20 +215,4 @@ fn a_mac_left_out_of_the_file_is_no_difference() {
         guest("ct1", "203.0.113.1")
     );
     assert_eq!(diff(&good(&text), &registry).unwrap(), Diff::default());
-}
-
-#[test]
-fn keys_that_are_read_at_the_start_only_are_named_where_they_differ() {
-    let with = |keys: &str| good(&format!("[appliance]\n{keys}\n")).appliance;
-    let running = with("workers = [1]\nmbufs = 16384");
-    assert_eq!(running.differing_keys(&running), [""; 0]);
-    let file = with(
-        "workers = [1, 2]\nmbufs = 16384\nmetrics = \"127.0.0.1:9650\"\neal = [\"--no-huge\"]",
-    );
-    assert_eq!(running.differing_keys(&file), ["workers", "metrics", "eal"]);
-    let file = with(
-        "control_core = 3\nsocket = \"/run/a.sock\"\nsocket_group = \"adm\"\nstate_dir = \"/a\"",
-    );
-    let keys = ["control_core", "mbufs", "socket", "socket_group", "state_dir"];
-    assert_eq!(running.differing_keys(&file), keys);
 }

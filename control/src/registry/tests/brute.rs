@@ -1,6 +1,6 @@
 //! Random changes in a small world, and after each batch the whole state looked through without an
 //! index: what must never be is not there, each look-up says what a scan says, what was refused or
-//! taken back left no trace, and the effects alone lead to the same state.
+//! taken back left no trace, and the effects alone lead to the same state, and the journal's records too.
 
 use super::*;
 use proptest::prelude::*;
@@ -174,6 +174,11 @@ fn world() -> Registry {
         .unwrap();
     registry.settle();
     registry
+}
+
+/// What a snapshot of it says.
+fn document(registry: &Registry) -> Document {
+    serde_json::from_str(&serde_json::to_string(registry).unwrap()).unwrap()
 }
 
 /// All that holds addresses, by scan.
@@ -403,6 +408,7 @@ proptest! {
     ) {
         let mut registry = world();
         let mut mirror = Mirror::of(&registry.everything());
+        let mut journaled = document(&registry);
         for batch in &batches {
             let read = |bytes: &[u8; 20]| Dice(bytes.iter()).change();
             let batch: &Vec<Change> = &batch.iter().map(read).collect();
@@ -420,15 +426,17 @@ proptest! {
                     assert_eq!(whole(&registry), before);
                     assert_eq!(registry.apply(batch).as_ref(), Ok(&effects));
                     assert_eq!(whole(&registry), after);
+                    let record = serde_json::to_string(&registry.puts()).unwrap();
+                    journaled.replay(serde_json::from_str(&record).unwrap());
                     registry.settle();
                     effects.iter().for_each(|effect| mirror.follow(effect));
                     assert_eq!(&mirror, &Mirror::of(&registry.everything()));
                 }
             }
         }
-        let text = serde_json::to_string(&registry).unwrap();
-        let document: Document = serde_json::from_str(&text).unwrap();
-        let again = Registry::restore(document, &[], &[]).unwrap();
-        assert_eq!(whole(&again), whole(&registry));
+        for stored in [document(&registry), journaled] {
+            let again = Registry::restore(stored, &[], &[]).unwrap();
+            assert_eq!(whole(&again), whole(&registry));
+        }
     }
 }

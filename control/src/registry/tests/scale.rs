@@ -48,10 +48,12 @@ fn ten_thousand_adapters_come_back_from_disk() {
     let mut registry = registry();
     crowd(&mut registry, 10_000);
     let dir = tempfile::tempdir().unwrap();
-    let store = crate::snapshot::Store::open(dir.path()).unwrap();
+    let mut store = crate::journal::Store::open(dir.path()).unwrap();
+    store.save(&registry).unwrap();
     registry.apply(&[set("g77/eth0", "ip 11.0.0.1")]).unwrap();
     store.commit(&mut registry).unwrap();
-    let restored = Registry::restore(store.load().unwrap().unwrap(), &[], &[]).unwrap();
+    let stored = store.load().unwrap().unwrap();
+    let restored = Registry::restore(stored.document, &[], &[]).unwrap();
     assert_eq!(whole(&restored), whole(&registry));
 }
 

@@ -16,6 +16,8 @@ pub(super) struct Member<'a> {
     network: NetworkId,
     /// The router's MAC as it lies in frames, whose frames are not for the network; or one that is a group's.
     router: u64,
+    /// Whether other guests of the network are out of its reach.
+    is_isolated: bool,
 }
 
 impl<'a> Member<'a> {
@@ -33,7 +35,8 @@ impl<'a> Member<'a> {
         });
         // Without a list, on a network with a router, other guests' addresses are not to be used.
         let is_free = adapter.filters.ip || network.router_mac.is_none();
-        (is_plain && is_free).then_some(Self { adapter, network: network.id, router })
+        let is_isolated = network.is_isolated;
+        (is_plain && is_free).then_some(Self { adapter, network: network.id, router, is_isolated })
     }
 
     /// Which of the sources, as they lie in frames, are the adapter's own.
@@ -66,7 +69,7 @@ pub(super) fn bridged<F: Frame>(
     burst: &Burst<F>,
     lane: &mut Lane,
 ) {
-    let Arrival { record, tables, .. } = *at;
+    let Arrival { record, tables, view, .. } = *at;
     let count = burst.len();
     let Lane { heads, to, ways, longest, .. } = &mut *lane;
     let mut slots = slots & member.owns(&heads.words[WORD_SOURCE], count);
@@ -83,6 +86,12 @@ pub(super) fn bridged<F: Frame>(
         let packet_bytes = bytes.saturating_sub(ETHERNET_BYTES);
         way.is_bridge() && way.port() != record.id && way.takes_untagged(packet_bytes)
     };
+    if member.is_isolated {
+        let is_kept_from =
+            |slot: &usize| view.is_isolated(&record.attachment, ways.way(*slot).port());
+        let kept_from = (0..count).filter(is_kept_from).fold(0, |kept, slot| kept | 1 << slot);
+        slots &= !kept_from;
+    }
     let alike = ways.alike().filter(|way| takes(way, *longest));
     if alike.is_none() {
         slots = (0..count).filter(|slot| slots >> slot & 1 != 0).fold(0, |passed, slot| {

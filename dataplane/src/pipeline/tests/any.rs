@@ -153,6 +153,7 @@ pub(super) enum Change {
     Promiscuous(NetworkId, PortId),
     Unknown(NetworkId, UnknownUnicast),
     Learning(bool),
+    Isolated(NetworkId, bool),
     Forwarding(bool),
     /// Whatever waits at control is sent on.
     Resume,
@@ -169,6 +170,7 @@ pub(super) fn change() -> impl Strategy<Value = Change> {
         select(vec![(LAN, M3), (WAN, W2), (VLAN, V2)]).prop_map(|(n, p)| Change::Promiscuous(n, p)),
         (select(vec![LAN, WAN, VLAN]), policy).prop_map(|(n, policy)| Change::Unknown(n, policy)),
         any::<bool>().prop_map(Change::Learning),
+        (select(vec![LAN, WAN, VLAN]), any::<bool>()).prop_map(|(n, on)| Change::Isolated(n, on)),
         any::<bool>().prop_map(Change::Forwarding),
         Just(Change::Resume),
         (0u64..2_000_000_000).prop_map(Change::Later),
@@ -200,6 +202,9 @@ pub(super) fn apply(lab: &mut Lab, change: &Change) {
         Change::Learning(on) => lab.change(|host| {
             [LAN, WAN, VLAN].into_iter().for_each(|network| host.network(network).learning = on);
         }),
+        Change::Isolated(network, on) => {
+            lab.change(|host| host.network(network).is_isolated = on);
+        }
         Change::Forwarding(on) => lab.path.view.is_forwarding = on,
         Change::Resume => {
             while let Some(punt) = lab.punts.pop() {

@@ -272,3 +272,60 @@ fn ipv4_inside_a_network_is_not_touched() {
     bytes[24] ^= 0xff;
     reaches(&mut lab, M1, &bytes, &[M2]);
 }
+
+#[test]
+fn vz_7_guests_of_an_isolated_network_reach_the_server_and_the_wire_alone() {
+    let mut lab = Lab::new();
+    for network in [LAN, WAN, VLAN] {
+        lab.change(|host| host.network(network).is_isolated = true);
+    }
+    for (from, to) in [(M1, M2), (M2, M1), (W1, W2), (WF, W1), (V1, V2)] {
+        lab.refuses(from, odd(from, at(to).mac), DropReason::Isolated);
+        let packet = Packet::new(at(from), at(to).mac, at(to).ip);
+        lab.refuses(from, packet.bytes(), DropReason::Isolated);
+    }
+    // The server's port and the wire are no guests, and nobody is kept from hearing them.
+    for (from, to) in [(M1, MS), (MS, M2), (UP, W1)] {
+        reaches(&mut lab, from, &odd(from, at(to).mac), &[to]);
+    }
+    for to in [MacAddr::BROADCAST, MULTICAST] {
+        reaches(&mut lab, M1, &odd(M1, to), &[MS]);
+        reaches(&mut lab, MS, &odd(MS, to), &[M1, M2, M3]);
+        reaches(&mut lab, W1, &odd(W1, to), &[UP]);
+        reaches(&mut lab, UP, &odd(UP, to), &[W1, W2, WF]);
+    }
+    // Nor does a member that wants every frame get another guest's, nor does unknown unicast.
+    lab.change(|host| host.make_promiscuous(LAN, M3));
+    reaches(&mut lab, M1, &odd(M1, at(MS).mac), &[MS]);
+    reaches(&mut lab, MS, &odd(MS, at(M1).mac), &[M1, M3]);
+    lab.change(|host| host.network(LAN).unknown_unicast = UnknownUnicast::Flood);
+    reaches(&mut lab, M1, &odd(M1, NOBODY), &[MS]);
+}
+
+#[test]
+fn vz_7_the_router_is_no_way_round() {
+    let mut lab = Lab::new();
+    // As a neighbor that control has resolved.
+    lab.change(|host| {
+        let way = host.way(W2, at(W2).mac);
+        host.route(at(W2).ip, 32, way);
+    });
+    lab.passes(W1, Packet::new(at(W1), UP_MAC, at(W2).ip).bytes(), W2);
+    lab.change(|host| host.network(WAN).is_isolated = true);
+    let around = |to: PortId| Packet::new(at(W1), UP_MAC, at(to).ip).bytes();
+    lab.refuses(W1, around(W2), DropReason::Isolated);
+    // Guests of other modes and networks are reached as before.
+    lab.passes(W1, around(C1), C1);
+}
+
+#[test]
+fn vz_7_a_burst_to_guests_and_others_is_parted() {
+    let mut lab = Lab::new();
+    lab.change(|host| host.network(LAN).is_isolated = true);
+    let packet = |to: PortId| Packet::new(at(M1), at(to).mac, at(to).ip).bytes();
+    let frames: Vec<_> = (0..60).map(|n| packet(if n % 3 == 0 { MS } else { M2 })).collect();
+    lab.receive_all(M1, &frames);
+    assert_eq!(lab.sent(MS).len(), 20);
+    assert_eq!(lab.sent(M2), Vec::<Vec<u8>>::new());
+    assert_eq!(lab.counts(M1).drops(DropReason::Isolated), 40);
+}

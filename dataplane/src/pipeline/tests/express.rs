@@ -1,12 +1,13 @@
 //! The express lane and the stages, side by side: what the one passes, the other would have passed alike.
 
+use super::account::classify;
 use super::any::{Arrival, Change, PORTS, any_frame, apply, change, likely, run_cases};
 use super::host::*;
 use super::lab::Lab;
 use super::packet::{Packet, filler};
-use crate::counters::{AdapterCounts, PortCounts};
+use crate::counters::{AdapterCounts, ClassCounts, PortCounts};
 use crate::frame::{BURST_PKTS, Burst};
-use crate::ids::{AdapterId, PortId};
+use crate::ids::{AdapterId, ClassId, PortId};
 use proptest::prelude::*;
 use proptest::sample::select;
 use std::cell::RefCell;
@@ -80,6 +81,7 @@ struct Seen {
     punts: Vec<String>,
     ports: Vec<PortCounts>,
     adapters: Vec<AdapterCounts>,
+    classes: Vec<ClassCounts>,
 }
 
 fn see(lab: &Lab) -> Seen {
@@ -93,6 +95,9 @@ fn see(lab: &Lab) -> Seen {
         punts,
         ports: PORTS.iter().map(|port| lab.counts(*port)).collect(),
         adapters: (0..70).map(|id| lab.path.counters.adapter(AdapterId(id))).collect(),
+        classes: (0..70 * 4)
+            .map(|n| lab.path.counters.class(AdapterId(n / 4), ClassId((n % 4) as u8)))
+            .collect(),
     }
 }
 
@@ -112,6 +117,7 @@ fn give(lab: &mut Lab, arrivals: &[Arrival]) {
 fn what_the_lane_passes_the_stages_would_pass_alike() {
     let labs = [(); 2].map(|()| RefCell::new(Lab::new()));
     labs[1].borrow_mut().path.work.lane.is_closed = true;
+    let _classes = labs.each_ref().map(|lab| classify(&mut lab.borrow_mut()));
     let steps = prop::collection::vec((burst(), prop::option::weighted(0.2, change())), 1..8);
     run_cases(600, steps, |steps: Vec<(Vec<Arrival>, Option<Change>)>| {
         labs.iter().for_each(|lab| lab.borrow_mut().reset());

@@ -210,6 +210,7 @@ impl Host {
             uplink,
             unknown_unicast,
             learning: false,
+            is_isolated: false,
             router_mac: None,
         };
         self.networks.insert(id, network);

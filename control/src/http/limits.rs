@@ -1,79 +1,90 @@
-//! Limits on connections: how many, how many of one process, how long a stalled one lives.
+//! Limits on connections: how many, how many of one client, how long a stalled one lives.
 
-use crate::api::backend::{ErrorBody, Refusal, RefusalKind};
 use std::collections::HashMap;
+use std::fmt;
 use std::future::Future;
+use std::hash::Hash;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::UnixStream;
 use tokio::time::{Instant, Sleep};
 
-/// Connections at once.
-pub(super) const CONNECTIONS: usize = 256;
-/// Connections at once of one process, so that a flood of one leaves room for others.
-pub(super) const CONNECTIONS_PER_PROCESS: usize = 64;
+/// What all clients together, and one of them, may have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Connections at once.
+    pub(crate) connections: usize,
+    /// Connections at once of one client, so that a flood of one leaves room for others.
+    pub(crate) per_client: usize,
+    /// What one client is.
+    pub(crate) client: &'static str,
+    /// Calls that wait at once; further ones queue.
+    pub(crate) calls: usize,
+}
 
-/// Who is connected, by process. Touched by the server's thread alone; the lock is never waited for.
-#[derive(Clone, Default)]
-pub(super) struct Clients(Arc<Mutex<Counts>>);
+impl fmt::Display for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { connections, per_client, client, .. } = self;
+        write!(f, "too many connections: {connections} at once, {per_client} of one {client}")
+    }
+}
 
-#[derive(Default)]
-struct Counts {
+/// Who is connected. Touched by the server's thread alone; the lock is never waited for.
+pub(super) struct Clients<K> {
+    limits: Limits,
+    counts: Arc<Mutex<Counts<K>>>,
+}
+
+struct Counts<K> {
     all: usize,
-    by_process: HashMap<Option<i32>, usize>,
+    by_client: HashMap<K, usize>,
 }
 
 /// One admitted connection; gives its place back when dropped.
-pub(super) struct Ticket {
-    clients: Clients,
-    process: Option<i32>,
+pub(super) struct Ticket<K: Eq + Hash> {
+    counts: Arc<Mutex<Counts<K>>>,
+    client: K,
 }
 
-impl Clients {
-    /// A place for a connection of this process, if there is one.
-    pub(super) fn admit(&self, process: Option<i32>) -> Option<Ticket> {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_process = counts.by_process.get(&process).copied().unwrap_or(0);
-        if counts.all >= CONNECTIONS || of_process >= CONNECTIONS_PER_PROCESS {
+impl<K: Clone + Eq + Hash> Clients<K> {
+    /// Nobody yet.
+    pub(super) fn new(limits: Limits) -> Self {
+        let counts = Counts { all: 0, by_client: HashMap::new() };
+        Self { limits, counts: Arc::new(Mutex::new(counts)) }
+    }
+
+    /// What they may have.
+    pub(super) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// A place for a connection of this client, if there is one.
+    pub(super) fn admit(&self, client: K) -> Option<Ticket<K>> {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_client = counts.by_client.get(&client).copied().unwrap_or(0);
+        if counts.all >= self.limits.connections || of_client >= self.limits.per_client {
             return None;
         }
         counts.all += 1;
-        counts.by_process.insert(process, of_process + 1);
-        Some(Ticket { clients: self.clone(), process })
+        counts.by_client.insert(client.clone(), of_client + 1);
+        Some(Ticket { counts: self.counts.clone(), client })
     }
 }
 
-impl Drop for Ticket {
+impl<K: Eq + Hash> Drop for Ticket<K> {
     fn drop(&mut self) {
-        let mut counts = self.clients.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         counts.all -= 1;
-        if let Some(of_process) = counts.by_process.get_mut(&self.process) {
-            *of_process -= 1;
-            if *of_process == 0 {
-                counts.by_process.remove(&self.process);
+        if let Some(of_client) = counts.by_client.get_mut(&self.client) {
+            *of_client -= 1;
+            if *of_client == 0 {
+                counts.by_client.remove(&self.client);
             }
         }
     }
-}
-
-/// Says 503 to one connection too many, as far as its buffer takes it, and leaves it.
-pub(super) fn turn_away(stream: &UnixStream) {
-    let message = format!(
-        "too many connections: {CONNECTIONS} at once, {CONNECTIONS_PER_PROCESS} of one process"
-    );
-    let refusal = Refusal::new(RefusalKind::Unavailable, message);
-    let body = serde_json::to_string(&ErrorBody { error: refusal }).unwrap_or_default();
-    let response = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n\
-         content-length: {}\r\nconnection: close\r\n\r\n{body}",
-        body.len()
-    );
-    // A fresh connection's buffer takes it whole; a client that is gone needs no answer.
-    let _ = stream.try_write(response.as_bytes());
 }
 
 /// A stream whose writes fail once the other side has taken nothing for a while. Reads are bounded
@@ -157,15 +168,18 @@ mod tests {
     use super::*;
     use tokio::io::AsyncWriteExt;
 
+    const LIMITS: Limits = Limits { connections: 8, per_client: 5, client: "process", calls: 1 };
+
     #[test]
-    fn one_process_cannot_take_every_place() {
-        let clients = Clients::default();
-        let flood: Vec<_> = (0..CONNECTIONS).filter_map(|_| clients.admit(Some(1))).collect();
-        assert_eq!(flood.len(), CONNECTIONS_PER_PROCESS);
-        assert!(clients.admit(Some(2)).is_some());
-        drop(flood);
-        assert!(clients.admit(Some(1)).is_some());
-        assert!(clients.0.lock().unwrap().by_process.is_empty());
+    fn one_client_cannot_take_every_place() {
+        let clients = Clients::new(LIMITS);
+        let flood: Vec<_> = (0..20).filter_map(|_| clients.admit(1)).collect();
+        assert_eq!(flood.len(), LIMITS.per_client);
+        let others: Vec<_> = (2..20).filter_map(|client| clients.admit(client)).collect();
+        assert_eq!(flood.len() + others.len(), LIMITS.connections);
+        drop((flood, others));
+        assert!(clients.admit(1).is_some());
+        assert!(clients.counts.lock().unwrap().by_client.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
