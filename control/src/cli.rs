@@ -7,6 +7,7 @@
 pub mod args;
 pub mod client;
 mod complete;
+pub mod generate;
 mod grammar;
 mod load;
 mod order;
@@ -16,6 +17,7 @@ mod session;
 mod words;
 
 use client::Client;
+use complete::Candidates;
 use session::{Flow, Session, Stop};
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -49,6 +51,21 @@ fn once(socket: &Path, json: bool, words: &[String]) -> Result<(), Stop> {
     let mut out = io::BufWriter::new(io::stdout().lock());
     let mut session = Session::new(&client, json, &mut out);
     session.execute(words).map(|_: Flow| ())
+}
+
+/// `guestway ctl --complete`, for shells: what may stand in place of the last of these words, one a line.
+/// Returns 2 where that is a path on this machine.
+pub fn run_complete(socket: &Path, words: &[String]) -> ExitCode {
+    const IS_PATH: u8 = 2;
+    let Ok(client) = Client::new(socket) else { return ExitCode::FAILURE };
+    match complete::candidates(&client, &words.join(" ")) {
+        Candidates::Files => ExitCode::from(IS_PATH),
+        Candidates::Words(_, found) => {
+            // With standard output closed there is nobody left to tell.
+            let _ = found.iter().try_for_each(|word| writeln!(io::stdout(), "{word}"));
+            ExitCode::SUCCESS
+        }
+    }
 }
 
 /// Whether a prompt makes sense: somebody types.

@@ -21,8 +21,15 @@ fn main() -> ExitCode {
     };
     match args.command {
         Command::Run { config, interactive, apply, eal } => run(config, interactive, apply, eal),
-        Command::Ctl { socket, json, words } => control::cli::run_ctl(&socket, json, &words),
+        Command::Ctl { socket, complete: true, words, .. } => {
+            control::cli::run_complete(&socket, &words)
+        }
+        Command::Ctl { socket, json, words, .. } => control::cli::run_ctl(&socket, json, &words),
         Command::Check { config } => check(&config),
+        Command::Generate { directory } => match control::cli::generate::generate(&directory) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&format!("{}: {error}", directory.display())),
+        },
     }
 }
 

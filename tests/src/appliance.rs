@@ -47,6 +47,8 @@ pub struct Appliance {
     socket: PathBuf,
     log: PathBuf,
     lan: Option<Bridge>,
+    /// Set for it beyond what the test itself has.
+    environment: Vec<(&'static str, String)>,
     /// The mbuf pool after the start.
     pool: Option<Pool>,
     /// Whether a port has gone since: its counters went with it.
@@ -58,6 +60,17 @@ impl Appliance {
     /// there.
     #[track_caller]
     pub fn start(lab: &Lab, config: &Config, lan: Option<&Bridge>) -> Self {
+        Self::start_with(lab, config, lan, Vec::new())
+    }
+
+    /// As [`Appliance::start`], with more in its environment.
+    #[track_caller]
+    pub fn start_with(
+        lab: &Lab,
+        config: &Config,
+        lan: Option<&Bridge>,
+        environment: Vec<(&'static str, String)>,
+    ) -> Self {
         let path = lab.dir().join("guestway.toml");
         std::fs::write(&path, config.as_str()).expect("the configuration file");
         let mut appliance = Self {
@@ -66,6 +79,7 @@ impl Appliance {
             socket: lab.dir().join("api.sock"),
             log: lab.dir().join("appliance.log"),
             lan: lan.cloned(),
+            environment,
             pool: None,
             ports_have_gone: Cell::new(false),
         };
@@ -84,9 +98,12 @@ impl Appliance {
         let mut command = Command::new("nice");
         command
             .args(["-n", priority])
+            // A program that starts it in a setting of its own (tests/as_unit).
+            .args(std::env::var_os("GUESTWAY_TEST_THROUGH"))
             .arg(binary())
             .args(["run", "--config"])
             .arg(&self.config)
+            .envs(self.environment.iter().map(|(key, value)| (key, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("log"))
             .stderr(log);

@@ -38,6 +38,7 @@ pub mod lab;
 pub mod linux;
 pub mod measure;
 pub mod metrics;
+pub mod notify;
 pub mod paced;
 pub mod pair;
 pub mod peers;
@@ -48,6 +49,7 @@ pub mod raw;
 pub mod record;
 pub mod replay;
 pub mod shell;
+pub mod stall;
 #[cfg(feature = "bench")]
 pub mod steps;
 pub mod tcp;

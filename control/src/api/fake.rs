@@ -181,6 +181,8 @@ fn show(what: Show) -> Result<Answer, Refusal> {
             loops: 1_000_000,
             busy_percent: 12.5,
             loop_time: view::LoopTimes { p50_ns: 200, p99_ns: 1500, max_ns: 80_000 },
+            late: false,
+            late_beats: 2,
             rx_pkts: 10,
             tx_pkts: 9,
         }]),

@@ -27,7 +27,11 @@ impl Appliance {
         Ok(ConfigDiff { file, same: lines.is_empty(), lines })
     }
 
-    fn apply_config(&mut self, config: &Config, dry_run: bool) -> Result<Configured, Refusal> {
+    pub(super) fn apply_config(
+        &mut self,
+        config: &Config,
+        dry_run: bool,
+    ) -> Result<Configured, Refusal> {
         let diff = self.diff_live(config)?;
         if dry_run {
             self.would_take(&diff)?;

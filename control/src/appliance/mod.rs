@@ -13,6 +13,7 @@ mod device;
 mod join;
 mod links;
 mod neighbors;
+mod service;
 mod show;
 mod start;
 
@@ -23,7 +24,9 @@ use crate::api::backend::{Action, Answer, Refusal, RefusalKind, Request, Request
 use crate::api::view::{EventKind, PortLabel};
 use crate::config::Config;
 use crate::events::Events;
+use crate::heartbeat::Beats;
 use crate::journal::Store;
+use crate::manager::Manager;
 use crate::metrics::Baselines;
 use crate::neighbor::{AddressClaims, NeighborCache, Target};
 use crate::publish::Publisher;
@@ -81,11 +84,16 @@ pub struct Appliance {
     /// As they are on disk, and when they are written next.
     accounts_written: String,
     accounts_due: Instant,
+    /// Whether every worker comes round.
+    beats: Beats,
+    manager: Manager,
     is_forwarding: bool,
     started: Instant,
     /// The same on the wall clock, since the Unix epoch.
     started_at: Duration,
     should_end: Arc<AtomicBool>,
+    /// Set by SIGHUP.
+    should_reload: Arc<AtomicBool>,
     punt_turn: usize,
     chores_due: Instant,
     /// While the stored state is put in force, at the start or later where a device was missing then:
@@ -128,6 +136,9 @@ impl Appliance {
             }
             is_busy |= self.take_punts(PUNTS_PER_TURN);
             self.tick();
+            if self.should_reload.swap(false, Ordering::Relaxed) {
+                self.reload();
+            }
             if !is_busy
                 && let Some((request, responder)) = requests.next_within(nap(busy_at.elapsed()))
             {
@@ -143,16 +154,19 @@ impl Appliance {
     /// What time brings: ARP's timers each turn, everything slower now and then.
     fn tick(&mut self) {
         self.tick_neighbors();
+        self.feed_watchdog();
         let now = Instant::now();
         if now < self.chores_due {
             return;
         }
         self.chores_due = now + CHORES;
+        self.look_at_workers();
         self.publisher.age_macs(self.now_s());
         self.publisher.reclaim();
         self.look_at_links();
         self.retry_failed();
         self.tick_accounts();
+        self.tell_status();
     }
 
     fn answer(&mut self, request: Request) -> Result<Answer, Refusal> {

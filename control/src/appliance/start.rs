@@ -12,16 +12,21 @@ use crate::api::server::{self, BoundSocket, SocketError};
 use crate::api::view::{EventKind, PortLabel};
 use crate::cli::prompt;
 use crate::config::{self, Config, ConfigError, StartPlan, plan_start};
+use crate::heartbeat::Beats;
 use crate::journal::{Store, StoreError};
+use crate::manager::Manager;
 use crate::metrics::{self, Baselines, BoundMetrics, MetricsError};
+use crate::model::{Name, PortWish};
 use crate::neighbor::cache::Limits;
 use crate::neighbor::{AddressClaims, NeighborCache};
+use crate::privileges::{self, PrivilegeError, syscalls};
 use crate::publish::{FreshTables, PublishError, Publisher, WorkerEnd, Workers};
 use crate::registry::{Effect, Origin, Port, Registry};
 use crossbeam::queue::ArrayQueue;
 use dataplane::counters::Counters;
 use dataplane::dpdk::{
     DpdkIo, Eal, EalError, EalOptions, Pool, PoolError, PoolOps, PoolSpec, lcore,
+    raise_descriptor_limit,
 };
 use dataplane::pipeline::{Path, Rates};
 use dataplane::worker::Worker;
@@ -78,6 +83,12 @@ pub enum StartError {
     /// Where metrics are to be served.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
+    /// Rights to give away.
+    #[error(transparent)]
+    Privileges(#[from] PrivilegeError),
+    /// System calls to do without.
+    #[error(transparent)]
+    Confine(#[from] syscalls::ConfineError),
     /// The operating system.
     #[error("{what}: {source}")]
     System {
@@ -121,11 +132,8 @@ pub fn run(options: &RunOptions) -> Result<std::convert::Infallible, StartError>
         return Err(EalError::NotRoot { uid: user.as_raw() }.into());
     }
     config::check_eal_args(&options.eal_args).map_err(StartError::Arguments)?;
-    let should_end = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-        signal_hook::flag::register(signal, should_end.clone())
-            .map_err(|source| StartError::System { what: "signals", source })?;
-    }
+    let should_end = flag_of(&[signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])?;
+    let should_reload = flag_of(&[signal_hook::consts::SIGHUP])?;
     let settings = config.appliance.clone();
     // Bound before anything is touched: a second appliance on one of these ends here.
     let bound = Bound {
@@ -134,6 +142,10 @@ pub fn run(options: &RunOptions) -> Result<std::convert::Infallible, StartError>
     };
     let mut store = Store::open(&settings.state_dir)?;
     let (plan, notices) = recall(&config, &mut store, options.apply)?;
+    // Which takes a right that is not kept.
+    raise_descriptor_limit()
+        .map_err(|source| StartError::System { what: "limit of open files", source })?;
+    privileges::keep_needed()?;
     let eal = Eal::start(&EalOptions {
         control_core: settings.control_core,
         worker_cores: settings.workers.clone(),
@@ -142,13 +154,25 @@ pub fn run(options: &RunOptions) -> Result<std::convert::Infallible, StartError>
     set_clock();
     let mut appliance =
         build(eal, config, plan.registry, store, should_end).inspect_err(|_| eal.give_up())?;
+    appliance.should_reload = should_reload;
     notices.iter().for_each(|notice| appliance.tell(EventKind::State, notice));
     let started = appliance.begin();
-    let served = started.and_then(|()| appliance.serve_sockets(bound, options.interactive));
+    let confined = started.and_then(|()| appliance.confine());
+    let served = confined.and_then(|()| appliance.serve_sockets(bound, options.interactive));
     if let Err(error) = &served {
         appliance.event(&error.to_string());
     }
     appliance.end(i32::from(served.is_err()))
+}
+
+/// A flag that these signals set.
+fn flag_of(signals: &[i32]) -> Result<Arc<AtomicBool>, StartError> {
+    let flag = Arc::<AtomicBool>::default();
+    for signal in signals {
+        signal_hook::flag::register(*signal, flag.clone())
+            .map_err(|source| StartError::System { what: "signals", source })?;
+    }
+    Ok(flag)
 }
 
 /// What is registered, on disk, and what the operator should know of it.
@@ -213,11 +237,14 @@ fn build(
         accounts: Accounts::default(),
         accounts_written: String::new(),
         accounts_due: now + ACCOUNTS_EVERY,
+        beats: Beats::new(eal.workers(), 0),
+        manager: Manager::default(),
         is_forwarding: true,
         started: now,
         // A clock before the epoch is no reason not to start.
         started_at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
         should_end,
+        should_reload: Arc::default(),
         punt_turn: 0,
         chores_due: now,
         is_restoring: true,
@@ -249,7 +276,12 @@ fn launch(
     };
     let reader = fresh.qsbr().register().ok_or_else(missing)?;
     let (worker, link) = Worker::new(path, reader, worker_clock_ns).map_err(|_| missing())?;
-    eal.launch(position, Box::new(move || worker.run()))?;
+    let job = move || {
+        // To give rights away is never refused, and a worker forwards with them as well.
+        let _ = privileges::keep_none();
+        worker.run();
+    };
+    eal.launch(position, Box::new(job))?;
     Ok(WorkerEnd::new(core, link, counters, punts))
 }
 
@@ -273,28 +305,47 @@ impl Appliance {
         Ok(())
     }
 
+    /// From here on there are the system calls that forwarding and live changes need, and no others.
+    fn confine(&self) -> Result<(), StartError> {
+        let is_xdp = |(_, wish): &(Name, PortWish)| wish.device.starts_with("net_af_xdp");
+        let bpf = self.config.ports.iter().any(is_xdp);
+        syscalls::confine(syscalls::Extras { bpf })?;
+        Ok(())
+    }
+
     /// Serves the control socket and metrics, and works until told to end.
     fn serve_sockets(&mut self, bound: Bound, interactive: bool) -> Result<(), StartError> {
         let (backend, requests) = backend::channel(PATIENCE);
         let core = core_affinity::CoreId { id: self.config.appliance.control_core };
         // EAL pinned this thread; whoever it starts is placed anew, beside control.
-        let place: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
+        let place = move || {
             core_affinity::set_for_current(core);
+        };
+        let for_servers: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
+            place();
+            // They read what others write, and all they ask for is done by control.
+            let _ = privileges::keep_none();
         });
         let system = |what| move |source| StartError::System { what, source };
         let backend = Arc::new(backend);
         let mut served = format!("control socket {}", self.config.appliance.socket.display());
-        let server = server::start(bound.api, backend.clone(), place.clone())
+        let server = server::start(bound.api, backend.clone(), for_servers.clone())
             .map_err(system("control API"))?;
         let metrics_server = match bound.metrics {
             Some(bound) => {
                 served = format!("{served}; metrics on http://{}/metrics", bound.address());
-                let started = metrics::start(bound, backend, place.clone());
+                let started = metrics::start(bound, backend, for_servers);
                 Some(started.map_err(system("metrics"))?)
             }
             None => None,
         };
         self.tell(EventKind::Program, &format!("ready; {served}"));
+        match Manager::from_env() {
+            Ok(manager) => self.manager = manager,
+            Err(error) => self.event(&format!("NOTIFY_SOCKET: {error}; nobody is told")),
+        }
+        let status = self.status();
+        self.manager.ready(&status);
         if interactive {
             let should_end = self.should_end.clone();
             let path = self.config.appliance.socket.clone();
@@ -315,6 +366,7 @@ impl Appliance {
 
     /// Sends what waits, closes every port and ends DPDK and the process.
     fn end(&mut self, code: i32) -> ! {
+        self.manager.stopping();
         let labels: Vec<PortLabel> = self.devices.keys().cloned().collect();
         for label in labels {
             self.remove_port(&label, false);

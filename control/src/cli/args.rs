@@ -39,6 +39,9 @@ pub enum Command {
         /// Print the API's JSON
         #[arg(long)]
         json: bool,
+        /// Print what may stand in place of the last word, for a shell; exit 2 where that is a path
+        #[arg(long, hide = true)]
+        complete: bool,
         /// The command
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
@@ -48,6 +51,12 @@ pub enum Command {
         /// Configuration file
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+    },
+    /// Write the man pages and the shells' completions, for a package
+    #[command(hide = true)]
+    Generate {
+        /// Into which directory
+        directory: PathBuf,
     },
 }
 
@@ -104,7 +113,7 @@ mod tests {
 
     fn ctl(line: &str) -> (PathBuf, bool, Vec<String>) {
         match Args::try_parse_from(line.split(' ')).unwrap().command {
-            Command::Ctl { socket, json, words } => (socket, json, words),
+            Command::Ctl { socket, json, complete: false, words } => (socket, json, words),
             other => panic!("{other:?}"),
         }
     }

@@ -130,6 +130,14 @@ fn the_ready_configurations_are_valid() {
 }
 
 #[test]
+fn the_configuration_that_the_service_begins_with_is_valid() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/systemd/guestway.toml");
+    let config = load(&file).unwrap_or_else(|errors| panic!("{errors:#?}"));
+    assert_eq!(config.appliance.socket, Appliance::default().socket);
+    assert_eq!(config.appliance.state_dir, Appliance::default().state_dir);
+}
+
+#[test]
 fn what_runs_is_rendered_as_a_file_that_reads_back_the_same() {
     let text = format!(
         "{CONTRACT}

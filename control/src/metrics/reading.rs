@@ -64,6 +64,8 @@ pub struct WorkerReading {
     pub ran: Duration,
     /// Frames taken in.
     pub rx_pkts: u64,
+    /// Times that it has not come round for more than a second.
+    pub late_beats: u64,
 }
 
 /// A port that belongs to no adapter.

@@ -105,6 +105,11 @@ fn workers(page: &mut Page, workers: &[WorkerReading]) -> Result<()> {
         "Frames that a worker took in.",
         each(|worker| count(worker.rx_pkts)),
     )?;
+    page.counters(
+        "guestway_worker_late_beats_total",
+        "Times that a worker had not come round its loop for more than a second.",
+        each(|worker| count(worker.late_beats)),
+    )?;
     page.gauges(
         "guestway_worker_queues",
         "Receive queues that a worker polls.",

@@ -327,13 +327,21 @@ impl<I: Io> Workers<I> {
         self.ends.iter_mut().try_for_each(WorkerEnd::settle)
     }
 
-    /// Asks every worker for its loop times, and waits for them.
+    /// Asks those workers for their loop times whose position is chosen, and waits for them.
     ///
     /// # Errors
     /// See [`Workers::set_port`].
-    pub fn collect_loop_times(&mut self) -> Result<(), WorkerSilent> {
-        self.ends.iter_mut().try_for_each(WorkerEnd::swap_histogram)?;
-        self.settle()
+    pub fn collect_loop_times(
+        &mut self,
+        is_chosen: impl Fn(usize) -> bool,
+    ) -> Result<(), WorkerSilent> {
+        let mut chosen: Vec<&mut WorkerEnd<I>> = (0..)
+            .zip(&mut self.ends)
+            .filter(|(at, _)| is_chosen(*at))
+            .map(|(_, end)| end)
+            .collect();
+        chosen.iter_mut().try_for_each(|end| end.swap_histogram())?;
+        chosen.iter_mut().try_for_each(|end| end.settle())
     }
 
     /// Gives a frame to the worker that transmits for `port`; the frame back where its queue is full.

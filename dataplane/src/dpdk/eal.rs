@@ -331,8 +331,12 @@ fn hugepages(counts: &[&str]) -> u64 {
     files.filter_map(|file| fs::read_to_string(file).ok()?.trim().parse::<u64>().ok()).sum()
 }
 
-/// Each port takes some descriptors, a vhost-user one up to two dozen; the usual limit is 1,024.
-fn raise_descriptor_limit() -> io::Result<()> {
+/// Raises the limit of open files: each port takes some descriptors, a vhost-user one up to two dozen, and
+/// the usual limit is 1,024. [`Eal::start`] does it; a program that gives rights away before calls it first.
+///
+/// # Errors
+/// The system's.
+pub fn raise_descriptor_limit() -> io::Result<()> {
     const WANTED: u64 = 65_536;
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if soft < WANTED {

@@ -34,7 +34,7 @@ pub mod port;
 pub mod tap;
 pub mod vhost;
 
-pub use eal::{Eal, EalError, EalOptions};
+pub use eal::{Eal, EalError, EalOptions, raise_descriptor_limit};
 pub use ethdev::{AttachSpec, EthPort, PortError};
 pub use mbuf::Mbuf;
 pub use mempool::{Pool, PoolError, PoolOps, PoolSpec};

@@ -89,6 +89,7 @@ fn every_show_is_answered_with_its_view() {
         ("/v1/lookup/203.0.113.65", "/verdict", json!("forward")),
         ("/v1/neighbors", "/0/state", json!("reachable")),
         ("/v1/workers", "/0/loop-time/p99-ns", json!(1500)),
+        ("/v1/workers", "/0/late-beats", json!(2)),
         ("/v1/drops", "/dropped", json!(7)),
         ("/v1/config", "/text", json!("[appliance]\n")),
         ("/v1/config/diff", "/same", json!(false)),

@@ -41,6 +41,10 @@ pub struct Worker {
     pub busy_percent: f64,
     /// How long its turns took.
     pub loop_time: LoopTimes,
+    /// Whether it has not come round for more than a second now.
+    pub late: bool,
+    /// How many times that was so since the start.
+    pub late_beats: u64,
     /// Frames received.
     pub rx_pkts: u64,
     /// Frames sent.

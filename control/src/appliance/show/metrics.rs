@@ -22,7 +22,7 @@ impl Appliance {
         let began = Instant::now();
         let mut reading = Reading {
             program: self.program_reading(),
-            workers: self.publisher.workers.ends().iter().map(worker).collect(),
+            workers: self.worker_readings(),
             in_all: self.counts_in_all(),
             ports: self.port_readings(),
             adapters: self.registry.adapters().map(|a| self.adapter_reading(a)).collect(),
@@ -116,9 +116,14 @@ impl Appliance {
             max_macs: network.max_macs,
         }
     }
+
+    fn worker_readings(&self) -> Vec<WorkerReading> {
+        let ends = self.publisher.workers.ends().iter().enumerate();
+        ends.map(|(at, end)| worker(end, self.beats.late_beats(at))).collect()
+    }
 }
 
-fn worker(end: &WorkerEnd<DpdkIo>) -> WorkerReading {
+fn worker(end: &WorkerEnd<DpdkIo>, late_beats: u64) -> WorkerReading {
     let stats = end.stats();
     WorkerReading {
         core: end.core,
@@ -128,6 +133,7 @@ fn worker(end: &WorkerEnd<DpdkIo>) -> WorkerReading {
         busy: Duration::from_nanos(stats.busy_ns.load(Ordering::Relaxed)),
         ran: Duration::from_nanos(stats.total_ns.load(Ordering::Relaxed)),
         rx_pkts: stats.pkts.load(Ordering::Relaxed),
+        late_beats,
     }
 }
 

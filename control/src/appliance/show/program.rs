@@ -26,12 +26,15 @@ impl Appliance {
     }
 
     pub(super) fn worker_views(&mut self) -> Result<Vec<Worker>, Refusal> {
-        let collected = self.publisher.workers.collect_loop_times();
+        // One that stands still would answer nothing; its loop times are those of the last time.
+        let beats = &self.beats;
+        let collected = self.publisher.workers.collect_loop_times(|at| !beats.is_late(at));
         collected.map_err(|silent| Refusal::new(RefusalKind::Internal, silent.to_string()))?;
-        Ok(self.publisher.workers.ends().iter().map(|end| self.worker(end)).collect())
+        let ends = self.publisher.workers.ends().iter().enumerate();
+        Ok(ends.map(|(at, end)| self.worker(at, end)).collect())
     }
 
-    fn worker(&self, end: &WorkerEnd<DpdkIo>) -> Worker {
+    fn worker(&self, at: usize, end: &WorkerEnd<DpdkIo>) -> Worker {
         let stats = end.stats();
         let loops = stats.loops.load(Ordering::Relaxed);
         let busy = stats.busy_loops.load(Ordering::Relaxed);
@@ -52,6 +55,8 @@ impl Appliance {
             #[allow(clippy::cast_precision_loss, reason = "a percentage for reading")]
             busy_percent: if loops == 0 { 0.0 } else { busy as f64 * 100.0 / loops as f64 },
             loop_time: times.unwrap_or_default(),
+            late: self.beats.is_late(at),
+            late_beats: self.beats.late_beats(at),
             rx_pkts: stats.pkts.load(Ordering::Relaxed),
             tx_pkts: self.publisher.ports().map(|(_, entry)| sent(entry.id)).sum(),
         }

@@ -26,9 +26,10 @@ pub(super) fn version(out: &mut dyn Write, version: &Version) -> io::Result<()> 
 
 /// Workers, one line each.
 pub(super) fn workers(out: &mut dyn Write, workers: &[Worker]) -> io::Result<()> {
-    let mut shown =
-        table(&["CORE", "QUEUES", "RX", "TX", "LOOPS", "BUSY", "P50 ns", "P99 ns", "MAX ns"]);
-    align_right(&mut shown, [0, 2, 3, 4, 5, 6, 7, 8]);
+    let mut shown = table(&[
+        "CORE", "QUEUES", "RX", "TX", "LOOPS", "BUSY", "P50 ns", "P99 ns", "MAX ns", "LATE",
+    ]);
+    align_right(&mut shown, [0, 2, 3, 4, 5, 6, 7, 8, 9]);
     for worker in workers {
         let queues = worker.queues.iter().map(|one| format!("{} q{}", one.port, one.queue));
         let more = worker.queues.len().saturating_sub(QUEUES_SHOWN);
@@ -43,6 +44,10 @@ pub(super) fn workers(out: &mut dyn Write, workers: &[Worker]) -> io::Result<()>
             worker.loop_time.p50_ns.to_string(),
             worker.loop_time.p99_ns.to_string(),
             worker.loop_time.max_ns.to_string(),
+            match worker.late {
+                true => format!("{} (now)", worker.late_beats),
+                false => worker.late_beats.to_string(),
+            },
         ]);
     }
     print(out, shown, "no workers")
