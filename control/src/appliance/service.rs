@@ -3,10 +3,30 @@
 use super::Appliance;
 use crate::api::view::EventKind;
 use crate::config::{self, Config};
+use crate::manager::Manager;
+use crate::model::{Name, PortWish};
+use crate::privileges::syscalls;
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
 impl Appliance {
+    /// From here on there are the system calls that forwarding and live changes need, and no others.
+    pub(super) fn confine(&self) -> Result<(), syscalls::ConfineError> {
+        let is_xdp = |(_, wish): &(Name, PortWish)| wish.device.starts_with("net_af_xdp");
+        let bpf = self.config.ports.iter().any(is_xdp);
+        syscalls::confine(syscalls::Extras { bpf })
+    }
+
+    /// Tells the service manager, where there is one, that the start is done.
+    pub(super) fn tell_ready(&mut self) {
+        match Manager::from_env() {
+            Ok(manager) => self.manager = manager,
+            Err(error) => self.event(&format!("NOTIFY_SOCKET: {error}; nobody is told")),
+        }
+        let status = self.status();
+        self.manager.ready(&status);
+    }
+
     /// Tells of workers that stand still, and of those that go on again.
     pub(super) fn look_at_workers(&mut self) {
         let now_ms = self.now_ms();

@@ -16,7 +16,6 @@ use crate::heartbeat::Beats;
 use crate::journal::{Store, StoreError};
 use crate::manager::Manager;
 use crate::metrics::{self, Baselines, BoundMetrics, MetricsError};
-use crate::model::{Name, PortWish};
 use crate::neighbor::cache::Limits;
 use crate::neighbor::{AddressClaims, NeighborCache};
 use crate::privileges::{self, PrivilegeError, syscalls};
@@ -157,7 +156,7 @@ pub fn run(options: &RunOptions) -> Result<std::convert::Infallible, StartError>
     appliance.should_reload = should_reload;
     notices.iter().for_each(|notice| appliance.tell(EventKind::State, notice));
     let started = appliance.begin();
-    let confined = started.and_then(|()| appliance.confine());
+    let confined = started.and_then(|()| Ok(appliance.confine()?));
     let served = confined.and_then(|()| appliance.serve_sockets(bound, options.interactive));
     if let Err(error) = &served {
         appliance.event(&error.to_string());
@@ -305,14 +304,6 @@ impl Appliance {
         Ok(())
     }
 
-    /// From here on there are the system calls that forwarding and live changes need, and no others.
-    fn confine(&self) -> Result<(), StartError> {
-        let is_xdp = |(_, wish): &(Name, PortWish)| wish.device.starts_with("net_af_xdp");
-        let bpf = self.config.ports.iter().any(is_xdp);
-        syscalls::confine(syscalls::Extras { bpf })?;
-        Ok(())
-    }
-
     /// Serves the control socket and metrics, and works until told to end.
     fn serve_sockets(&mut self, bound: Bound, interactive: bool) -> Result<(), StartError> {
         let (backend, requests) = backend::channel(PATIENCE);
@@ -340,12 +331,7 @@ impl Appliance {
             None => None,
         };
         self.tell(EventKind::Program, &format!("ready; {served}"));
-        match Manager::from_env() {
-            Ok(manager) => self.manager = manager,
-            Err(error) => self.event(&format!("NOTIFY_SOCKET: {error}; nobody is told")),
-        }
-        let status = self.status();
-        self.manager.ready(&status);
+        self.tell_ready();
         if interactive {
             let should_end = self.should_end.clone();
             let path = self.config.appliance.socket.clone();
