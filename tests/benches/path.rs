@@ -149,6 +149,7 @@ fn worker(pool: Pool, rx: (PortId, Rx), tx: (PortId, Tx), count: u32) -> Result<
         uplink: Some(wire),
         unknown_unicast: UnknownUnicast::Drop,
         learning: false,
+        is_isolated: false,
         router_mac: Some(UP_MAC),
     };
     let guest = BridgedAdapter {

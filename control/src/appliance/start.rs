@@ -251,9 +251,10 @@ fn build(
     };
     if shares_core {
         let core = appliance.config.appliance.control_core;
-        appliance.tell(EventKind::Program, &format!(
+        let text = format!(
             "control shares core {core} with a worker: answers to ARP and commands will be slower"
-        ));
+        );
+        appliance.tell(EventKind::Program, &text);
     }
     Ok(appliance)
 }
