@@ -451,10 +451,6 @@ impl ClassCounts {
     pub fn add(&mut self, other: &Self) {
         combine(&mut self.0, &other.0, u64::wrapping_add);
     }
-    /// Takes a baseline off.
-    pub fn subtract(&mut self, baseline: &Self) {
-        combine(&mut self.0, &baseline.0, u64::wrapping_sub);
-    }
 }
 
 impl Default for PortCounts {

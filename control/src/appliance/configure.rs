@@ -98,7 +98,9 @@ impl Appliance {
     /// One transaction, with a way back.
     fn change_whole(&mut self, diff: &Diff) -> Result<(), Refusal> {
         let before = config::render(&self.config.appliance, &self.registry);
-        let older = self.store.before_apply().ok().flatten();
+        // One that can't be read is not overwritten unseen.
+        let older = self.store.before_apply();
+        let older = older.map_err(|error| not_applied(unavailable(error.to_string())))?;
         let kept = self.store.keep_before_apply(Some(&before));
         kept.map_err(|error| not_applied(unavailable(error.to_string())))?;
         self.change(&diff.changes).map_err(|refusal| {

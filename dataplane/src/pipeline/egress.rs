@@ -110,9 +110,8 @@ impl Notes<'_> {
         counters.port_add(port, PortCounter::TxPkts, pkts);
         counters.port_add(port, PortCounter::TxBytes, bytes);
     }
-}
 
-impl Notes<'_> {
+    /// Apart, so that those who have no classes don't carry it along.
     #[inline(never)]
     fn count_classes(&self, counters: &Counters, sent: usize) {
         for (slot, class) in self.classes.iter().enumerate().take(sent) {
