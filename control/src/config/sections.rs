@@ -342,6 +342,8 @@ fn read_adapter<'a>(section: Section<'a>, guest: Option<&Name>, entries: &mut Ve
             let out_bps = rate.number("out", 0..=u64::MAX);
             Some(Rate { in_bps, out_bps }).filter(|_| !rate.is_wrong())
         }),
+        class_rate: None,
+        storm: None,
     };
     let (Some(guest), Some(adapter)) = (guest, name) else { return };
     let change = Change::AdapterAdd { guest: guest.clone(), adapter: adapter.clone(), wish };
