@@ -15,17 +15,17 @@ use std::sync::Arc;
 const ROOM: usize = 4096;
 
 /// Limits of one adapter.
-struct Limited {
+pub(super) struct Limited {
     /// As they were asked for.
     asked: Limits,
     /// As workers keep them.
-    kept: Arc<pipeline::Limits>,
+    pub(super) kept: Arc<pipeline::Limits>,
 }
 
 /// The limits in force. Workers keep any from the first one on until the last one goes.
 pub(super) struct Limiting {
     room: usize,
-    limited: HashMap<AdapterId, Limited>,
+    pub(super) limited: HashMap<AdapterId, Limited>,
 }
 
 impl Default for Limiting {
@@ -45,7 +45,10 @@ pub struct Over {
     pub dropped_out: u64,
 }
 
-fn made(asked: &Limits, class_id: impl Fn(&Name) -> Option<ClassId>) -> pipeline::Limits {
+pub(super) fn made(
+    asked: &Limits,
+    class_id: impl Fn(&Name) -> Option<ClassId>,
+) -> pipeline::Limits {
     let mut limits = pipeline::Limits::default();
     let ways = |rate: &RateLimit| {
         let ways = [(Traffic::ToGuest, rate.in_bps), (Traffic::FromGuest, rate.out_bps)];

@@ -221,7 +221,8 @@ impl<I: Io> Path<I> {
     #[inline]
     pub(super) fn send(&mut self, port: PortId, adapter: AdapterId, frame: I::Frame) {
         let offload = frame.offload();
-        if offload == Offload::None || self.finishes(port, offload) {
+        let is_done = offload == Offload::None || self.finishes(port, offload);
+        if is_done && !(self.shaping.is_some() && self.cuts(adapter, &frame)) {
             return self.put(port, adapter, frame);
         }
         segment::finish(self, port, adapter, frame);

@@ -4,7 +4,8 @@
 //! wheel of the worker that decided about it. So a limit delays what fits its bounded wait and drops the rest,
 //! and TCP keeps to it without losing more than a queue costs it. A guest's frame is charged once, when it is
 //! decided that it leaves; a frame to a guest when it is put out, each copy at its own receiver. Bytes are those
-//! of the frames as they are on a wire: a long segment counts as the many that it stands for.
+//! of the frames as they are on a wire: a long segment counts as the many that it stands for, and where the rate is
+//! slow it is cut to them first, so that not all of them are lost or late together.
 //!
 //! All of it is passed over while nobody has a limit; the express lane leaves limited frames to the stages.
 
@@ -47,6 +48,8 @@ pub struct Shaping<F> {
     now_ns: u64,
     /// When the frame that is being acted on may leave, as its sender's limits say.
     not_before_ns: u64,
+    /// Who is charged as its sender when it is put out, in pieces, and with which class.
+    sender: Option<(AdapterId, ClassId)>,
     /// Whether it is charged to its receiver no more.
     is_exempt: bool,
 }
@@ -61,6 +64,7 @@ impl<F: Frame> Shaping<F> {
             buffers: 0,
             now_ns: 0,
             not_before_ns: 0,
+            sender: None,
             is_exempt: false,
         })
     }
@@ -111,6 +115,11 @@ fn wire_bytes<F: Frame>(frame: &F) -> u64 {
     (bytes + more) as u64
 }
 
+/// Whether a frame is a TCP segment that stands for many.
+fn is_long<F: Frame>(frame: &F) -> bool {
+    matches!(frame.offload(), Offload::Segment(..))
+}
+
 /// Buffers that a frame takes, about.
 fn buffers<F: Frame>(frame: &F) -> usize {
     frame.len().div_ceil(ROOM_BYTES).max(1)
@@ -124,13 +133,18 @@ impl<I: Io> Path<I> {
     #[inline(never)]
     pub(super) fn admit(&mut self, verdict: Verdict, frame: &I::Frame, now_ns: u64) -> bool {
         let Some(shaping) = &mut self.shaping else { return true };
-        shaping.not_before_ns = 0;
+        (shaping.not_before_ns, shaping.sender) = (0, None);
         let limits = shaping.table.get(frame.ingress().adapter);
         let Some(limits) = limits.filter(|_| account::leaves(verdict)) else { return true };
         let class = match (&self.view.classes, account::addresses(frame)) {
             (Some(classes), Some((_, destination))) => account::class_of(classes, destination),
             _ => ClassId::NONE,
         };
+        let is_one_way = matches!(verdict, Verdict::Send | Verdict::Fragment);
+        if is_one_way && is_long(frame) && limits.is_slow(Traffic::FromGuest, class) {
+            shaping.sender = Some((frame.ingress().adapter, class));
+            return true;
+        }
         match limits.book(Traffic::FromGuest, class, wire_bytes(frame), now_ns) {
             Some(at_ns) => shaping.not_before_ns = at_ns,
             None => {
@@ -139,6 +153,18 @@ impl<I: Io> Path<I> {
             }
         }
         true
+    }
+
+    /// Whether a long segment is cut for a rate that is slow, its sender's or its receiver's.
+    pub(super) fn cuts(&self, adapter: AdapterId, frame: &I::Frame) -> bool {
+        let Some(shaping) = &self.shaping else { return false };
+        if shaping.is_exempt || !is_long(frame) {
+            return false;
+        }
+        let limits = shaping.table.get(adapter);
+        let class = || self.class_delivered(adapter, frame);
+        shaping.sender.is_some()
+            || limits.is_some_and(|limits| limits.is_slow(Traffic::ToGuest, class()))
     }
 
     /// Charges a frame to its receiver and puts it out when it may leave.
@@ -151,8 +177,19 @@ impl<I: Io> Path<I> {
             return self.egress.push(&self.counters, port, frame, note);
         }
         let (mut at_ns, mut reason) = (shaping.not_before_ns, DropReason::RateOut);
+        let bytes = wire_bytes(&frame);
+        let sender =
+            shaping.sender.and_then(|(adapter, class)| Some((shaping.table.get(adapter)?, class)));
+        if let Some((limits, class)) = sender {
+            match limits.book(Traffic::FromGuest, class, bytes, shaping.now_ns) {
+                Some(due_ns) => at_ns = due_ns,
+                None => {
+                    limits.add_dropped(Traffic::FromGuest);
+                    return drop_frame(&self.counters, frame, DropReason::RateOut);
+                }
+            }
+        }
         if let Some(limits) = shaping.table.get(note.adapter) {
-            let bytes = wire_bytes(&frame);
             let Some(due_ns) = limits.book(Traffic::ToGuest, note.class, bytes, shaping.now_ns)
             else {
                 limits.add_dropped(Traffic::ToGuest);
@@ -193,7 +230,7 @@ impl<I: Io> Path<I> {
     #[inline]
     pub(super) fn charge_nobody(&mut self) {
         if let Some(shaping) = &mut self.shaping {
-            shaping.not_before_ns = 0;
+            (shaping.not_before_ns, shaping.sender) = (0, None);
         }
     }
 

@@ -75,6 +75,13 @@ impl Limits {
         meters.try_fold(0, |at_ns, meter| Some(meter.take(bytes, now_ns)?.max(at_ns)))
     }
 
+    /// Whether long segments are to be cut before they are booked.
+    pub(super) fn is_slow(&self, way: Traffic, class: ClassId) -> bool {
+        let way = self.way(way);
+        let by_class = way.classes.get(class.index()).and_then(Option::as_ref);
+        [by_class, way.all.as_ref()].into_iter().flatten().any(Meter::is_slow)
+    }
+
     fn way(&self, way: Traffic) -> &Way {
         match way {
             Traffic::FromGuest => &self.from_guest,

@@ -20,6 +20,9 @@ const WAIT_NS: u64 = 50_000_000;
 const WAIT_BYTES_MIN: u64 = 32 * 1514;
 /// And of at most so many: memory is everybody's.
 const WAIT_BYTES_MAX: u64 = 1 << 20;
+/// Below so many bits per second a long segment takes most of a wait, and TCP too long to recover from the loss
+/// of one: it is cut first.
+const SLOW_BPS: u64 = 50_000_000;
 /// The longest wait of all, ns; the wheel reaches further.
 pub(super) const WAIT_NS_MAX: u64 = 500_000_000;
 
@@ -64,6 +67,11 @@ impl Meter {
             wait: 0,
             due: AtomicU64::new(0),
         }
+    }
+
+    /// Whether long segments are to be cut before they are charged.
+    pub fn is_slow(&self) -> bool {
+        self.cost > ((8 * 1_000_000_000 * PARTS_PER_NS) << COST_BITS) / SLOW_BPS
     }
 
     /// When one that comes now is due, unless that is too long to wait.

@@ -8,7 +8,7 @@ use crate::counters::AdapterCounter::{TxBytes, TxPkts};
 use crate::counters::{DropReason, PortCounter, Traffic};
 use crate::frame::{Burst, Frame, Ingress};
 use crate::ids::{AdapterId, ClassId, PortId};
-use crate::pipeline::{Departure, Early, Limits, Rates, Shaping};
+use crate::pipeline::{Departure, Early, Limits, Rates, Shaping, TxPort, TxRoute};
 use crate::punt::Inject;
 use crate::wire::ethernet::MacAddr;
 use crate::wire::offload;
@@ -228,31 +228,63 @@ fn a_storm_limit_is_in_place_of_the_ports() {
     assert_eq!(lab.counts(M2).drops_total(), 0);
 }
 
+/// Data bytes of each piece of a long segment, and how many there are.
+const PIECE: u16 = 1000;
+const PIECES: u64 = 10;
+
+impl Lab {
+    /// Two long segments of C1's to C2, whose far end cuts them itself, each millisecond of a second: how many
+    /// frames of which lengths arrive.
+    fn offer_long(&mut self) -> Vec<usize> {
+        let queue = self.ports[&C2].tx_that_finishes();
+        self.path.set_way(C2, Some(TxPort::new(TxRoute::Own(queue))));
+        let mut packet = Packet::new(at(C1), GATEWAY_MAC, at(C2).ip);
+        packet.protocol = 6;
+        packet.payload = vec![0; 20 + PIECES as usize * usize::from(PIECE)];
+        packet.payload[12] = 5 << 4;
+        let bytes = packet.bytes();
+        let mut lengths = Vec::new();
+        for _ in 0..1000 {
+            for _ in 0..2 {
+                let mut frame = self.pool.frame(&bytes, C1).unwrap();
+                frame.set_offload(offload::check(&bytes, bytes.len(), Some(PIECE)));
+                self.path.run(C1, &mut [frame].into_iter().collect(), self.now_ns);
+            }
+            self.tick();
+            lengths.extend(self.sent(C2).iter().map(Vec::len));
+        }
+        self.finish();
+        lengths
+    }
+}
+
 #[test]
 fn a_long_segment_counts_as_the_many_that_it_stands_for() {
-    let mut lab = lab();
-    lab.limit_out(C1, 100_000_000);
-    let queue = lab.ports[&C2].tx_that_finishes();
-    lab.path.set_way(C2, Some(crate::pipeline::TxPort::new(crate::pipeline::TxRoute::Own(queue))));
-    let mut packet = Packet::new(at(C1), GATEWAY_MAC, at(C2).ip);
-    packet.protocol = 6;
-    packet.payload = vec![0; 20 + 10 * 1000];
-    packet.payload[12] = 5 << 4;
-    let bytes = packet.bytes();
-    let mut left = 0;
-    for _ in 0..1000 {
-        for _ in 0..2 {
-            let mut frame = lab.pool.frame(&bytes, C1).unwrap();
-            frame.set_offload(offload::check(&bytes, bytes.len(), Some(1000)));
-            lab.path.run(C1, &mut [frame].into_iter().collect(), lab.now_ns);
-        }
-        lab.tick();
-        left += lab.sent(C2).len() as u64;
+    for way in [Traffic::FromGuest, Traffic::ToGuest] {
+        let mut lab = lab();
+        let adapter = adapter_on(if way == Traffic::FromGuest { C1 } else { C2 });
+        lab.limit(adapter, |limits| limits.limit(way, 100_000_000));
+        let lengths = lab.offer_long();
+        assert!(lengths.iter().all(|bytes| *bytes == 10_054));
+        let wire = lengths.len() as u64 * PIECES * (u64::from(PIECE) + 54);
+        assert!(wire.abs_diff(12_625_000) <= 2 * 12_500_000 / 100, "{wire}");
     }
-    // Ten pieces with 54 bytes of headers each.
-    let wire = left * 10 * (1000 + 54);
-    assert!(wire.abs_diff(12_625_000) <= 2 * 12_500_000 / 100, "{wire}");
-    lab.finish();
+}
+
+#[test]
+fn a_slow_rate_has_long_segments_cut_first_and_drops_single_ones() {
+    for way in [Traffic::FromGuest, Traffic::ToGuest] {
+        let mut lab = lab();
+        let adapter = adapter_on(if way == Traffic::FromGuest { C1 } else { C2 });
+        let limits = lab.limit(adapter, |limits| limits.limit(way, 8_000_000));
+        let lengths = lab.offer_long();
+        assert!(lengths.iter().all(|bytes| *bytes == 1_054), "{lengths:?}");
+        assert_rate(lengths.iter().map(|bytes| *bytes as u64).sum(), 8_000_000);
+        // What does not fit is lost piece by piece.
+        let waiting = lab.sent(C2).len() as u64;
+        assert_eq!(lengths.len() as u64 + waiting + limits.dropped(way), 2_000 * PIECES);
+        assert_eq!(lab.counts(C1).counter(PortCounter::Segmented), 2_000);
+    }
 }
 
 #[test]
