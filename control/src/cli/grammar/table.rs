@@ -135,7 +135,11 @@ pub(in crate::cli) static COMMANDS: &[Command] = &[
         order::class_add,
         "Add a class of destinations: guests' traffic is counted by it.",
     ),
-    on("class del CLASS", order::class_del, "Delete a class, and what was counted by it."),
+    on(
+        "class del CLASS",
+        order::class_del,
+        "Delete a class that no adapter has a rate for, and what was counted by it.",
+    ),
     on("show class [CLASS]", order::show_classes, "Classes and their prefixes."),
     on(
         "show accounting [GUEST]",

@@ -3,18 +3,16 @@
 //! attachments and classes are let go, and only then is anything claimed: ports, networks, classes, guests,
 //! entries.
 
-use super::Pair;
+use super::{Pair, limits};
 use crate::config::render::plain_network;
 use crate::model::{
-    AdapterWish, Change, ClassRates, MacTarget, Name, NetworkAttach, NetworkPatch, NetworkServer,
-    PortPatch, Rate, Via,
+    AdapterWish, Change, MacTarget, Name, NetworkAttach, NetworkPatch, NetworkServer, PortPatch,
+    Via,
 };
-use crate::registry::{
-    Adapter, AdapterKey, Limits, Network, RateLimit, Registry, ServerPort, StaticMac,
-};
+use crate::registry::{Adapter, AdapterKey, Network, Registry, ServerPort, StaticMac};
 use ipnet::IpNet;
 use std::collections::BTreeSet;
-use std::num::{NonZeroU32, NonZeroU64};
+use std::num::NonZeroU32;
 
 impl Pair<'_> {
     /// The batch, in the order that the module's head explains; with the named ports, or without.
@@ -129,16 +127,9 @@ impl Pair<'_> {
             let kept = old.addresses.iter().zip(old.registered());
             let kept: Vec<IpNet> =
                 kept.filter(|(_, held)| stays.contains(held)).map(|(net, _)| *net).collect();
-            let freed: ClassRates = old
-                .limits
-                .classes
-                .keys()
-                .filter(|class| leaving.contains(*class))
-                .map(|class| (class.clone(), Rate::NONE))
-                .collect();
             let wish = AdapterWish {
                 addresses: Some(kept).filter(|kept| kept.len() < old.addresses.len()),
-                class_rate: Some(freed).filter(|freed| !freed.is_empty()),
+                class_rate: limits::let_go(&old.limits, leaving),
                 ..AdapterWish::default()
             };
             if wish != AdapterWish::default() {
@@ -275,27 +266,12 @@ fn wish(old: &Adapter, new: &Adapter, leaving: &BTreeSet<Name>) -> AdapterWish {
         filter: differing(false, &old.filter, &new.filter),
         announce: differing(false, &old.announce, &new.announce),
         probe: differing(false, &old.probe, &new.probe),
-        rate: differing(false, &old.limits.rate, &new.limits.rate).map(whole),
-        class_rate: class_rates(&old.limits, &new.limits, leaving),
+        rate: differing(false, &old.limits.rate, &new.limits.rate).map(limits::whole),
+        class_rate: limits::class_rates(&old.limits, &new.limits, leaving),
         storm: differing(false, &old.limits.storm_pps, &new.limits.storm_pps)
             .map(|pps| pps.map_or(0, NonZeroU32::get)),
         ..AdapterWish::default()
     }
-}
-
-/// A limit as a rate that says both ways.
-fn whole(limit: RateLimit) -> Rate {
-    let bps = |limit: Option<NonZeroU64>| Some(limit.map_or(0, NonZeroU64::get));
-    Rate { in_bps: bps(limit.in_bps), out_bps: bps(limit.out_bps) }
-}
-
-fn class_rates(old: &Limits, new: &Limits, leaving: &BTreeSet<Name>) -> Option<ClassRates> {
-    let before = |class: &Name| old.classes.get(class).filter(|_| !leaving.contains(class));
-    let classes: BTreeSet<&Name> = old.classes.keys().chain(new.classes.keys()).collect();
-    let differ = classes.into_iter().filter(|class| before(class) != new.classes.get(*class));
-    let limit = |class: &Name| new.classes.get(class).copied().unwrap_or_default();
-    let rates: ClassRates = differ.map(|class| (class.clone(), whole(limit(class)))).collect();
-    Some(rates).filter(|rates| !rates.is_empty())
 }
 
 fn differing<T: PartialEq + Clone>(always: bool, old: &T, new: &T) -> Option<T> {
