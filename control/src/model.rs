@@ -370,7 +370,7 @@ pub enum Change {
         #[schema(value_type = String)]
         mac: MacAddr,
     },
-    /// Destination class for accounting.
+    /// Destination class for accounting and rates.
     ClassAdd {
         class: Name,
         #[schema(value_type = Vec<String>)]

@@ -208,7 +208,7 @@ pub struct StaticMac {
     pub to: MacTarget,
 }
 
-/// A destination class for accounting.
+/// A destination class for accounting and rates.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Class {
     /// Its name.

@@ -2,7 +2,7 @@
 
 use super::Registry;
 use super::refusal::{Missing, Refusal};
-use crate::model::{AdapterWish, Name, Rate, check_rate};
+use crate::model::{AdapterWish, ClassRates, Name, Rate, check_rate};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroU64};
@@ -44,12 +44,25 @@ impl Limits {
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }
+
+    /// Rates by class, as one asks for them.
+    pub fn class_rates(&self) -> ClassRates {
+        let asked = |(class, limit): (&Name, &RateLimit)| Some((class.clone(), limit.asked()?));
+        self.classes.iter().filter_map(asked).collect()
+    }
 }
 
 impl RateLimit {
     /// Whether neither way is limited.
     pub fn is_none(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// As one asks for it; none where neither way is limited.
+    pub fn asked(&self) -> Option<Rate> {
+        let bps = |limit: Option<NonZeroU64>| limit.map(NonZeroU64::get);
+        let rate = Rate { in_bps: bps(self.in_bps), out_bps: bps(self.out_bps) };
+        (!self.is_none()).then_some(rate)
     }
 
     /// Lays a rate over it: what it leaves out stays, 0 takes the limit away.
@@ -60,13 +73,6 @@ impl RateLimit {
             *limit = NonZeroU64::new(bps);
         }
         Ok(())
-    }
-}
-
-impl From<RateLimit> for Rate {
-    fn from(limit: RateLimit) -> Self {
-        let bps = |limit: Option<NonZeroU64>| limit.map(NonZeroU64::get);
-        Self { in_bps: bps(limit.in_bps), out_bps: bps(limit.out_bps) }
     }
 }
 
