@@ -183,4 +183,10 @@ pub struct AdapterStats {
     /// The same by reason.
     #[schema(value_type = std::collections::BTreeMap<String, u64>)]
     pub drops: DropCounts,
+    /// Frames to the guest, whoever sent them, that its rate limits dropped since they are in force.
+    #[serde(default)]
+    pub over_rate_in: u64,
+    /// Frames of the guest that its rate limits dropped since they are in force.
+    #[serde(default)]
+    pub over_rate_out: u64,
 }

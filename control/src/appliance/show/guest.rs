@@ -97,6 +97,7 @@ impl Appliance {
             return AdapterStats::default();
         };
         let counts = self.adapter_counts(id);
+        let (over_rate_in, over_rate_out) = self.publisher.over_limit(id).unwrap_or_default();
         AdapterStats {
             rx_pkts: counts.counter(AdapterCounter::RxPkts),
             rx_bytes: counts.counter(AdapterCounter::RxBytes),
@@ -104,6 +105,8 @@ impl Appliance {
             tx_bytes: counts.counter(AdapterCounter::TxBytes),
             dropped: counts.drops_total(),
             drops: drop_counts(|reason| counts.drops(reason)),
+            over_rate_in,
+            over_rate_out,
         }
     }
 

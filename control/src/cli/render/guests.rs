@@ -84,6 +84,12 @@ fn limits(out: &mut dyn Write, adapter: &Adapter) -> io::Result<()> {
         joined(both.iter().filter_map(|(way, bps)| Some(format!("{way} {}", shown_rate((*bps)?)))))
     };
     field(out, "rate", or_dash(adapter.rate.as_ref().map(ways)))?;
+    let over = [("in", adapter.stats.over_rate_in), ("out", adapter.stats.over_rate_out)];
+    let over = over.iter().filter(|(_, count)| *count > 0);
+    let over: Vec<String> = over.map(|(way, count)| format!("{way} {count}")).collect();
+    if !over.is_empty() {
+        field(out, "  dropped", format!("{} frames", over.join(", ")))?;
+    }
     for (class, rate) in &adapter.class_rate {
         field(out, &format!("  class {class}"), ways(rate))?;
     }

@@ -15,9 +15,9 @@ const COST_BITS: u32 = 16;
 const CREDIT_NS: u64 = 10_000_000;
 /// The longest wait, ns, while the rate lets so many frames through in it.
 const WAIT_NS: u64 = 50_000_000;
-/// A wait of at least so many bytes, so that a slow sender's window is not shorter than TCP needs to recover
-/// from a loss without a timeout.
-const WAIT_BYTES_MIN: u64 = 32 * 1514;
+/// A wait of at least so many bytes: a TCP sender hands over up to 64 kB at once, and has to find room for one
+/// such segment behind another.
+const WAIT_BYTES_MIN: u64 = 128 << 10;
 /// And of at most so many: memory is everybody's.
 const WAIT_BYTES_MAX: u64 = 1 << 20;
 /// Below so many bits per second a long segment takes most of a wait, and TCP too long to recover from the loss
