@@ -15,6 +15,7 @@ mod links;
 mod neighbors;
 mod service;
 mod show;
+mod sight;
 mod start;
 
 pub use start::{RunOptions, StartError, run};
@@ -87,6 +88,7 @@ pub struct Appliance {
     /// Whether every worker comes round.
     beats: Beats,
     manager: Manager,
+    sight: sight::Sight,
     is_forwarding: bool,
     started: Instant,
     /// The same on the wall clock, since the Unix epoch.
@@ -155,6 +157,7 @@ impl Appliance {
     fn tick(&mut self) {
         self.tick_neighbors();
         self.feed_watchdog();
+        self.tick_sight();
         let now = Instant::now();
         if now < self.chores_due {
             return;
@@ -195,6 +198,7 @@ impl Appliance {
                 self.publisher.mac_flush(&network);
                 Ok(())
             }
+            Action::MeasureLatency { seconds } => self.measure_latency(seconds),
             Action::Shutdown => {
                 self.should_end.store(true, Ordering::Relaxed);
                 Ok(())

@@ -45,6 +45,7 @@ pub(crate) fn reading() -> Reading {
             busy: Duration::from_millis(1500),
             ran: Duration::from_secs(90),
             rx_pkts: 100,
+            bursts: [20, 10, 5, 0, 0, 0, 0],
             late_beats: 2,
         }],
         in_all: port.clone(),
@@ -187,7 +188,7 @@ fn every_name_follows_the_rules() {
 fn labels_are_those_that_are_documented() {
     let known = [
         "guest", "adapter", "mode", "network", "port", "kind", "worker", "reason", "state",
-        "class", "version", "dpdk",
+        "class", "version", "dpdk", "packets",
     ];
     for Family { name, samples, .. } in families(&text(&reading()).unwrap()) {
         for labels in samples.keys() {

@@ -28,6 +28,7 @@ mod limit;
 mod rewrite;
 mod route;
 mod segment;
+mod sight;
 #[cfg(test)]
 mod tests;
 mod view;
