@@ -14,6 +14,7 @@ mod machine;
 pub mod pipeline;
 pub mod punt;
 pub mod record;
+pub mod sight;
 pub mod table;
 pub mod wire;
 pub mod worker;

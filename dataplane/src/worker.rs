@@ -23,6 +23,7 @@ use crate::io::{Io, Readiness, RxQueue};
 use crate::pipeline::{Departures, Early, Limits, Path, SEND_AT_ONCE, Shaping, TxPort};
 use crate::punt::Inject;
 use crate::record::{NetworkRecord, PortRecord};
+use crate::sight::latency::Latencies;
 use crate::table::{Ipv4Fib, Reader};
 use crossbeam::queue::ArrayQueue;
 use hdrhistogram::Histogram;
@@ -87,6 +88,8 @@ pub enum Command<I: Io> {
     SetForwarding(bool),
     /// Record loop times here; the filled histogram comes back.
     SwapHistogram(Box<Histogram<u64>>),
+    /// Measure how long packets stay from now on, or no more; what was measured comes back.
+    SetLatencies(Option<Box<Latencies>>),
     /// Send what waits, return. What another worker hands over later is lost: take all receive
     /// queues back first.
     Shutdown,
@@ -122,8 +125,19 @@ pub enum Displaced<I: Io> {
     Limits(Option<Arc<Limits>>),
     /// Loop times since the last swap.
     Histogram(Box<Histogram<u64>>),
+    /// How long packets stayed.
+    Latencies(Option<Box<Latencies>>),
     /// An acknowledgement: nothing was displaced.
     Nothing,
+}
+
+/// Sizes of bursts are counted by their power of two: 1, 2 to 3, 4 to 7, …, [`BURST_PKTS`].
+pub const BURST_SIZES: usize = BURST_PKTS.ilog2() as usize + 1;
+
+/// The fewest and the most frames of bursts of each size.
+pub fn burst_sizes() -> [(u32, u32); BURST_SIZES] {
+    const MOST: u32 = BURST_PKTS as u32;
+    std::array::from_fn(|size| (1 << size, ((2 << size) - 1).min(MOST)))
 }
 
 /// What a worker says of itself. Written by it alone, read by control; relaxed unless it says other.
@@ -139,6 +153,8 @@ pub struct WorkerStats {
     pub total_ns: AtomicU64,
     /// Frames taken in.
     pub pkts: AtomicU64,
+    /// Bursts that receive queues gave, by size.
+    pub bursts: [AtomicU64; BURST_SIZES],
     /// Commands taken up; a command is in force once this has passed its number. Stored with release:
     /// who loads it with acquire finds what those commands displaced.
     pub commands: AtomicU64,
@@ -152,6 +168,7 @@ struct Account {
     busy_ns: u64,
     total_ns: u64,
     pkts: u64,
+    bursts: [u64; BURST_SIZES],
 }
 
 /// Control's end of a worker.
@@ -201,6 +218,8 @@ pub struct Worker<I: Io> {
     departures: Departures<I::Frame>,
     stats: Arc<WorkerStats>,
     histogram: Box<Histogram<u64>>,
+    /// While it is asked how long packets stay.
+    latencies: Option<Box<Latencies>>,
     account: Account,
     reader: Reader,
     clock_ns: fn() -> u64,
@@ -247,6 +266,7 @@ impl<I: Io> Worker<I> {
             departures: link.departures.clone(),
             stats: link.stats.clone(),
             histogram: loop_histogram()?,
+            latencies: None,
             account: Account::default(),
             reader,
             clock_ns,
@@ -311,6 +331,9 @@ impl<I: Io> Worker<I> {
         }
         pkts += self.look_at_resting(burst, pkts > 0, now_ns);
         self.path.flush();
+        if let Some(latencies) = &mut self.latencies {
+            latencies.flushed((self.clock_ns)());
+        }
         pkts
     }
 
@@ -320,14 +343,38 @@ impl<I: Io> Worker<I> {
         let slot = &mut self.rx[at];
         let count = slot.rx.rx(burst);
         if count > 0 {
+            self.account.bursts[size_class(count)] += 1;
             let is_prompt = self.awake <= FEW_QUEUES;
             self.path.egress.is_prompt = is_prompt;
+            if self.latencies.is_some() {
+                self.take_timed(at, burst, now_ns);
+                return count;
+            }
             self.path.run(slot.port, burst, now_ns);
             if count >= SEND_AT_ONCE || is_prompt {
                 self.path.flush();
             }
         }
         count
+    }
+
+    /// The same way for a burst, whose time is taken.
+    #[cold]
+    fn take_timed(&mut self, at: usize, burst: &mut Burst<I::Frame>, now_ns: u64) {
+        let since_ns = (self.clock_ns)();
+        let (port, count) = (self.rx[at].port, burst.len());
+        self.path.run(port, burst, now_ns);
+        let courses = self.path.courses(port, count);
+        let is_sent = count >= SEND_AT_ONCE || self.path.egress.is_prompt;
+        if is_sent {
+            self.path.flush();
+        }
+        if let Some(latencies) = &mut self.latencies {
+            latencies.judged(since_ns, courses);
+            if is_sent {
+                latencies.flushed((self.clock_ns)());
+            }
+        }
     }
 
     /// A share of the resting queues in turn, or all of them where there is nothing else to do. One
@@ -438,6 +485,9 @@ impl<I: Io> Worker<I> {
                 Command::SwapHistogram(empty) => {
                     Displaced::Histogram(std::mem::replace(&mut self.histogram, empty))
                 }
+                Command::SetLatencies(latencies) => {
+                    Displaced::Latencies(std::mem::replace(&mut self.latencies, latencies))
+                }
                 Command::Shutdown => {
                     self.settle(Early::All, now_ns);
                     return false;
@@ -501,7 +551,7 @@ impl<I: Io> Worker<I> {
 
     /// Puts what has been counted where control reads it.
     fn publish(&self) {
-        let Account { loops, busy_loops, busy_ns, total_ns, pkts } = self.account;
+        let Account { loops, busy_loops, busy_ns, total_ns, pkts, bursts } = self.account;
         let stats = &self.stats;
         for (cell, value) in [
             (&stats.loops, loops),
@@ -512,5 +562,14 @@ impl<I: Io> Worker<I> {
         ] {
             cell.store(value, Ordering::Relaxed);
         }
+        for (cell, value) in stats.bursts.iter().zip(bursts) {
+            cell.store(value, Ordering::Relaxed);
+        }
     }
+}
+
+/// Which size a burst of so many frames is counted as.
+#[inline]
+fn size_class(count: usize) -> usize {
+    (count.max(1).ilog2() as usize).min(BURST_SIZES - 1)
 }

@@ -101,6 +101,8 @@ pub enum Show {
         /// At most so many.
         limit: usize,
     },
+    /// What was measured last, or is being measured: [`Answer::Latency`].
+    Latency,
     /// Traffic of all guests or one, by class: [`Answer::Accounts`].
     Accounting(Option<Name>),
     /// What metrics are made of: [`Answer::Metrics`].
@@ -123,6 +125,11 @@ pub enum Action {
     NeighborFlush(Option<IpAddr>),
     /// Forget a network's learned MACs; registered and static ones stay.
     MacFlush(Name),
+    /// Measure for so many seconds how long packets stay, unless that is under way.
+    MeasureLatency {
+        /// 1 to 30.
+        seconds: u64,
+    },
     /// Drain and end the program, as SIGTERM does. Answered before it ends.
     Shutdown,
 }
@@ -151,6 +158,7 @@ pub enum Answer {
     Configured(view::Configured),
     Accounts(Vec<view::Account>),
     Events(view::EventPage),
+    Latency(view::Latency),
     Metrics(Box<Reading>),
 }
 

@@ -181,6 +181,16 @@ fn show(what: Show) -> Result<Answer, Refusal> {
             loops: 1_000_000,
             busy_percent: 12.5,
             loop_time: view::LoopTimes { p50_ns: 200, p99_ns: 1500, max_ns: 80_000 },
+            cycles: view::Cycles {
+                hz: 2_000_000_000,
+                busy: 3_100,
+                idle: 9_000,
+                per_packet: Some(310.0),
+            },
+            bursts: vec![
+                view::BurstSize { from: 1, to: 1, bursts: 4 },
+                view::BurstSize { from: 2, to: 3, bursts: 3 },
+            ],
             late: false,
             late_beats: 2,
             rx_pkts: 10,
@@ -228,6 +238,21 @@ fn show(what: Show) -> Result<Answer, Refusal> {
                 out_bytes: 120,
             },
         )?),
+        Show::Latency => Answer::Latency(view::Latency {
+            seconds: 1,
+            measuring: false,
+            times: vec![view::PathLatency {
+                core: Some(1),
+                path: view::PathKind::Routed,
+                packets: 10,
+                p50_ns: 1_000,
+                p90_ns: 2_000,
+                p99_ns: 3_000,
+                p99_9_ns: 4_000,
+                p99_99_ns: 5_000,
+                max_ns: 6_000,
+            }],
+        }),
         Show::Metrics => Answer::Metrics(Box::new(crate::metrics::tests::reading())),
     })
 }

@@ -12,6 +12,7 @@ mod networks;
 mod parameters;
 mod ports;
 mod program;
+mod sight;
 
 use super::backend::{Answer, Backend, ErrorBody, Refusal, RefusalKind};
 use axum::Router;
@@ -62,6 +63,7 @@ fn documented() -> OpenApiRouter<Api> {
         .routes(routes!(program::shutdown))
         .routes(routes!(program::workers))
         .routes(routes!(program::drops))
+        .routes(routes!(sight::latency))
         .routes(routes!(configuration::text))
         .routes(routes!(configuration::diff))
         .routes(routes!(configuration::apply))

@@ -10,6 +10,7 @@ mod label;
 mod network;
 mod port;
 mod program;
+mod sight;
 
 pub use forwarding::{
     Neighbor, NeighborState, Route, RouteDecision, RoutePage, RouteSource, RouteTarget, Verdict,
@@ -24,6 +25,7 @@ pub use program::{
     Account, AdapterDrops, Class, ConfigDiff, ConfigText, Configured, Drops, Event, EventKind,
     EventPage, LoopTimes, PortQueue, Version, Worker,
 };
+pub use sight::{BurstSize, Cycles, Latency, PathKind, PathLatency};
 
 use std::collections::BTreeMap;
 

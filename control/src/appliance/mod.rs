@@ -16,6 +16,7 @@ mod links;
 mod neighbors;
 mod service;
 mod show;
+mod sight;
 mod start;
 
 pub use start::{RunOptions, StartError, run};
@@ -88,6 +89,7 @@ pub struct Appliance {
     /// Whether every worker comes round.
     beats: Beats,
     manager: Manager,
+    sight: sight::Sight,
     is_forwarding: bool,
     started: Instant,
     /// The same on the wall clock, since the Unix epoch.
@@ -158,6 +160,7 @@ impl Appliance {
     fn tick(&mut self) {
         self.tick_neighbors();
         self.feed_watchdog();
+        self.tick_sight();
         let now = Instant::now();
         if now < self.chores_due {
             return;
@@ -199,6 +202,7 @@ impl Appliance {
                 self.publisher.mac_flush(&network);
                 Ok(())
             }
+            Action::MeasureLatency { seconds } => self.measure_latency(seconds),
             Action::Shutdown => {
                 self.should_end.store(true, Ordering::Relaxed);
                 Ok(())

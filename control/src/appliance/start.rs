@@ -242,6 +242,7 @@ fn build(
         accounts_due: now + ACCOUNTS_EVERY,
         beats: Beats::new(eal.workers(), 0),
         manager: Manager::default(),
+        sight: Default::default(),
         is_forwarding: true,
         started: now,
         // A clock before the epoch is no reason not to start.

@@ -93,6 +93,7 @@ pub(super) enum View {
     Neighbors,
     Macs,
     Workers,
+    Latency,
     Drops,
     Classes,
     Class,
@@ -462,6 +463,15 @@ pub(super) fn show_events(values: &Values) -> Made {
 
 pub(super) fn show_workers(_: &Values) -> Made {
     show(View::Workers, &[&"workers"])
+}
+
+pub(super) fn show_latency(values: &Values) -> Made {
+    let path = path(&[&"latency"]);
+    let path = match values.text("seconds") {
+        Some(seconds) => format!("{path}?seconds={seconds}"),
+        None => path,
+    };
+    Ok(Order::Show(path, View::Latency))
 }
 
 pub(super) fn show_drops(values: &Values) -> Made {

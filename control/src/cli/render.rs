@@ -4,6 +4,7 @@ mod forwarding;
 mod guests;
 mod ports;
 mod program;
+mod sight;
 
 use super::client::Client;
 use super::order::View;
@@ -48,6 +49,7 @@ pub(super) fn answer(
         View::Neighbors => neighbors(out, &client.parse::<Vec<view::Neighbor>>(body)?)?,
         View::Macs => forwarding::macs(out, &client.parse::<Vec<view::MacEntry>>(body)?)?,
         View::Workers => program::workers(out, &client.parse::<Vec<view::Worker>>(body)?)?,
+        View::Latency => sight::latency(out, &client.parse(body)?)?,
         View::Drops => program::drops(out, &client.parse(body)?)?,
         View::Classes => program::classes(out, &client.parse::<Vec<view::Class>>(body)?)?,
         View::Class => program::classes(out, &[client.parse(body)?])?,

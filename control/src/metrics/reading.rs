@@ -4,6 +4,7 @@ use crate::accounts::Lines;
 use crate::api::view::{AddressState, Link, NeighborState, PortKind, PortLabel, Version};
 use crate::model::{GuestKind, Mode, Name};
 use dataplane::counters::{AdapterCounts, PortCounts};
+use dataplane::worker::BURST_SIZES;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -64,6 +65,8 @@ pub struct WorkerReading {
     pub ran: Duration,
     /// Frames taken in.
     pub rx_pkts: u64,
+    /// Bursts that its receive queues gave, by size.
+    pub bursts: [u64; BURST_SIZES],
     /// Times that it has not come round for more than a second.
     pub late_beats: u64,
 }

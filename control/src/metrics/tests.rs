@@ -46,6 +46,7 @@ pub(crate) fn reading() -> Reading {
             busy: Duration::from_millis(1500),
             ran: Duration::from_secs(90),
             rx_pkts: 100,
+            bursts: [20, 10, 5, 0, 0, 0, 0],
             late_beats: 2,
         }],
         in_all: port.clone(),
@@ -188,8 +189,20 @@ fn every_name_follows_the_rules() {
 #[test]
 fn labels_are_those_that_are_documented() {
     let known = [
-        "guest", "adapter", "mode", "network", "port", "kind", "worker", "reason", "state",
-        "class", "version", "dpdk",
+        "guest",
+        "adapter",
+        "mode",
+        "network",
+        "port",
+        "kind",
+        "worker",
+        "reason",
+        "state",
+        "class",
+        "direction",
+        "version",
+        "dpdk",
+        "packets",
     ];
     for Family { name, samples, .. } in families(&text(&reading()).unwrap()) {
         for labels in samples.keys() {

@@ -14,6 +14,7 @@ use super::reading::{NetworkReading, Program, Reading, WorkerReading};
 use crate::api::view::NeighborState;
 use crate::model::GuestKind;
 use dataplane::counters::{DropReason, PortCounter, PortCounts};
+use dataplane::worker::burst_sizes;
 use prometheus::Result;
 
 /// Writes a reading down.
@@ -109,6 +110,19 @@ fn workers(page: &mut Page, workers: &[WorkerReading]) -> Result<()> {
         "guestway_worker_late_beats_total",
         "Times that a worker had not come round its loop for more than a second.",
         each(|worker| count(worker.late_beats)),
+    )?;
+    let bursts = workers.iter().flat_map(|worker| {
+        let sizes = burst_sizes().into_iter().zip(worker.bursts);
+        sizes.map(|((from, to), bursts)| {
+            let packets = if from == to { from.to_string() } else { format!("{from}-{to}") };
+            let labels = labels(&[("worker", &worker.core.to_string()), ("packets", &packets)]);
+            (labels, count(bursts))
+        })
+    });
+    page.counters(
+        "guestway_worker_receive_bursts_total",
+        "Bursts that receive queues gave to a worker, by how many packets each had.",
+        bursts,
     )?;
     page.gauges(
         "guestway_worker_queues",

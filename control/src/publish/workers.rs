@@ -3,6 +3,8 @@
 //! Commands are taken up within one loop of a worker, so waiting for one is short; control may wait,
 //! a worker never does.
 
+mod sight;
+
 use super::port_queues::Assignment;
 use crossbeam::queue::ArrayQueue;
 use dataplane::counters::Counters;
@@ -11,6 +13,7 @@ use dataplane::io::Io;
 use dataplane::pipeline::{Limits, Shaping, TxPort, TxRoute};
 use dataplane::punt::{Inject, Punt};
 use dataplane::record::{NetworkRecord, PortRecord};
+use dataplane::sight::latency::Latencies;
 use dataplane::table::Ipv4Fib;
 use dataplane::worker::{Command, Displaced, WorkerLink, WorkerStats, loop_histogram};
 use hdrhistogram::Histogram;
@@ -58,6 +61,8 @@ pub struct WorkerEnd<I: Io> {
     issued: u64,
     returned: Vec<Displaced<I>>,
     spare: Option<Box<Histogram<u64>>>,
+    /// How long packets stayed, as the worker gave it back.
+    measured: Option<Box<Latencies>>,
 }
 
 impl<I: Io> WorkerEnd<I> {
@@ -78,6 +83,7 @@ impl<I: Io> WorkerEnd<I> {
             issued: 0,
             returned: Vec::new(),
             spare: loop_histogram().ok(),
+            measured: None,
         }
     }
 
@@ -126,6 +132,7 @@ impl<I: Io> WorkerEnd<I> {
                     filled.reset();
                     self.spare = Some(filled);
                 }
+                Displaced::Latencies(measured) => self.measured = measured,
                 Displaced::Port(_)
                 | Displaced::Network(_)
                 | Displaced::Classes(_)

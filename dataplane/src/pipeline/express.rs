@@ -436,6 +436,11 @@ impl Lane {
         self.plain.slots
     }
 
+    /// Whether those are for the router.
+    pub(super) fn is_routed(&self) -> bool {
+        self.plain.is_routed
+    }
+
     #[inline]
     fn task_of<'a>(&self, plan: &'a Plan) -> &'a Task {
         #[cfg(test)]

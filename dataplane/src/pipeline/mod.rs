@@ -29,6 +29,7 @@ mod rewrite;
 mod route;
 mod segment;
 mod shape;
+mod sight;
 #[cfg(test)]
 mod tests;
 mod view;

@@ -63,6 +63,15 @@ impl Api {
             .await
     }
 
+    /// Orders what is to be asked about afterwards.
+    ///
+    /// # Errors
+    /// The refusal as a response.
+    pub(super) async fn begin(&self, request: Request) -> Result<(), Response> {
+        let ordered = self.order(request).await;
+        if ordered.status().is_success() { Ok(()) } else { Err(ordered) }
+    }
+
     /// Orders what `parse` makes of a body, on a thread that may block, and answers 200 with what
     /// comes with the request.
     pub(super) async fn order_parsed<T, F>(&self, parse: F) -> Response

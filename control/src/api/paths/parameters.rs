@@ -122,6 +122,17 @@ pub(super) struct EventsAfter {
     pub(super) wait: u64,
 }
 
+/// How long to measure.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Measured {
+    /// Seconds, 1 to 30; 1 where absent.
+    #[serde(default)]
+    #[param(minimum = 1, maximum = 30)]
+    pub(super) seconds: Option<u64>,
+}
+
 fn maybe_prefix<'de, D: Deserializer<'de>>(from: D) -> Result<Option<IpNet>, D::Error> {
     prefix(from).map(Some)
 }

@@ -1,6 +1,6 @@
 //! The program itself: version, workers, drops in all, configuration, classes.
 
-use super::{AdapterLabel, DropCounts, PortLabel};
+use super::{AdapterLabel, BurstSize, Cycles, DropCounts, PortLabel};
 use crate::model::Name;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -41,6 +41,10 @@ pub struct Worker {
     pub busy_percent: f64,
     /// How long its turns took.
     pub loop_time: LoopTimes,
+    /// What its cycles went into.
+    pub cycles: Cycles,
+    /// Bursts that it received, by size.
+    pub bursts: Vec<BurstSize>,
     /// Whether it has not come round for more than a second now.
     pub late: bool,
     /// How many times that was so since the start.

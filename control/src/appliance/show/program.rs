@@ -3,13 +3,15 @@
 use super::{absent, drop_counts};
 use crate::api::backend::{Refusal, RefusalKind};
 use crate::api::view::{
-    AdapterDrops, Class, ConfigText, Drops, LoopTimes, PortQueue, Version, Worker,
+    AdapterDrops, BurstSize, Class, ConfigText, Cycles, Drops, LoopTimes, PortQueue, Version,
+    Worker,
 };
 use crate::appliance::Appliance;
 use crate::model::Name;
 use crate::publish::WorkerEnd;
 use dataplane::counters::{AdapterCounts, DropReason, PortCounter, PortCounts};
-use dataplane::dpdk::DpdkIo;
+use dataplane::dpdk::{DpdkIo, lcore};
+use dataplane::worker::{WorkerStats, burst_sizes};
 use std::sync::atomic::Ordering;
 
 impl Appliance {
@@ -55,6 +57,8 @@ impl Appliance {
             #[allow(clippy::cast_precision_loss, reason = "a percentage for reading")]
             busy_percent: if loops == 0 { 0.0 } else { busy as f64 * 100.0 / loops as f64 },
             loop_time: times.unwrap_or_default(),
+            cycles: cycles(stats, lcore::tsc_hz()),
+            bursts: bursts(stats),
             late: self.beats.is_late(at),
             late_beats: self.beats.late_beats(at),
             rx_pkts: stats.pkts.load(Ordering::Relaxed),
@@ -106,4 +110,24 @@ impl Appliance {
             _ => Ok(classes),
         }
     }
+}
+
+/// The worker's clock is the time stamp counter, told in nanoseconds: this is the way back.
+fn cycles(stats: &WorkerStats, hz: u64) -> Cycles {
+    let ticks = |ns: u64| {
+        let ticks = u128::from(ns) * u128::from(hz) / 1_000_000_000;
+        u64::try_from(ticks).unwrap_or(u64::MAX)
+    };
+    let busy_ns = stats.busy_ns.load(Ordering::Relaxed);
+    let total_ns = stats.total_ns.load(Ordering::Relaxed);
+    let (busy, pkts) = (ticks(busy_ns), stats.pkts.load(Ordering::Relaxed));
+    #[allow(clippy::cast_precision_loss, reason = "an average for reading")]
+    let per_packet = (pkts > 0).then(|| busy as f64 / pkts as f64);
+    Cycles { hz, busy, idle: ticks(total_ns.saturating_sub(busy_ns)), per_packet }
+}
+
+fn bursts(stats: &WorkerStats) -> Vec<BurstSize> {
+    let counts = stats.bursts.iter().map(|cell| cell.load(Ordering::Relaxed));
+    let sizes = counts.zip(burst_sizes());
+    sizes.map(|(bursts, (from, to))| BurstSize { from, to, bursts }).collect()
 }

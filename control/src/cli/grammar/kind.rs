@@ -58,6 +58,7 @@ impl Kind {
             "N" => number(1..=u32::from(QUEUES_MAX)),
             "ID" => number(u32::from(*VLAN_ID.start())..=u32::from(*VLAN_ID.end())),
             "Q" => number(0..=u32::from(QUEUES_MAX) - 1),
+            "S" => Kind::Number(1, 30),
             "W" => Kind::Number(0, 4095),
             "COUNT" => number(MAX_MACS),
             "SECONDS" => number(AGE_S),

@@ -151,7 +151,16 @@ pub(in crate::cli) static COMMANDS: &[Command] = &[
         order::show_events,
         "What happened lately; with follow, what happens from now on too.",
     ),
-    on("show worker", order::show_workers, "Workers, their queues and loop times."),
+    on(
+        "show worker",
+        order::show_workers,
+        "Workers: queues, loop times, busy and idle cycles, cycles per packet, sizes of bursts.",
+    ),
+    on(
+        "show latency [seconds S]",
+        order::show_latency,
+        "How long packets stay here, by worker and way, measured for S seconds (1).",
+    ),
     on("show drops [GUEST]", order::show_drops, "Frames dropped, by reason and adapter."),
     on("show config [--diff]", order::show_config, "What runs, or how it differs from the file."),
     on(

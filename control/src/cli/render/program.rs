@@ -50,7 +50,8 @@ pub(super) fn workers(out: &mut dyn Write, workers: &[Worker]) -> io::Result<()>
             },
         ]);
     }
-    print(out, shown, "no workers")
+    print(out, shown, "no workers")?;
+    super::sight::cycles(out, workers)
 }
 
 /// Drops in all and by adapter.

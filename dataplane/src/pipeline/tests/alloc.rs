@@ -10,6 +10,7 @@ use crate::ids::PortId;
 use crate::io::memory::MemoryPort;
 use crate::pipeline::{Departure, Limits, Rates, Shaping, TxPort, TxRoute};
 use crate::punt::Inject;
+use crate::sight::latency::Latencies;
 use crate::wire::ethernet::{ETHERTYPE_VLAN, MacAddr};
 use crate::worker::{Command, Worker, loop_histogram};
 use crossbeam::queue::ArrayQueue;
@@ -113,6 +114,8 @@ fn card_2_the_loop_of_a_worker_allocates_nothing() {
         assert!(link.commands.push(limit).is_ok());
         let histogram = Command::SwapHistogram(loop_histogram().unwrap());
         assert!(link.commands.push(histogram).is_ok());
+        let latencies = Command::SetLatencies(Latencies::new().ok());
+        assert!(link.commands.push(latencies).is_ok());
         let queue = 0;
         assert!(link.commands.push(Command::RemoveRx { port: V2, queue }).is_ok());
         let add = Command::AddRx { port: V2, queue, rx: Box::new(ports[&V2].rx()) };

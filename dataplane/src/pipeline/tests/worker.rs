@@ -11,7 +11,8 @@ use crate::io::memory::{MemoryIo, MemoryPort};
 use crate::pipeline::{Departure, Limits, Rates, Shaping, TxPort, TxRoute};
 use crate::punt::Inject;
 use crate::record::{Attachment, PortRecord};
-use crate::worker::{Command, Displaced, Worker, WorkerLink, loop_histogram};
+use crate::sight::latency::{Course, Latencies};
+use crate::worker::{Command, Displaced, Worker, WorkerLink, burst_sizes, loop_histogram};
 use crossbeam::queue::ArrayQueue;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -435,4 +436,50 @@ fn what_waits_for_its_time_leaves_in_its_loop_and_before_anybody_goes() {
         assert_eq!(all, (0..60).collect::<Vec<_>>(), "case {number}");
     }
     assert_eq!(bench.counters.port(C1).drops_total(), 0);
+}
+
+#[test]
+fn how_long_packets_stay_is_measured_while_it_is_asked_for() {
+    let mut bench = Bench::new();
+    let (c1, c2, m1) = (MemoryPort::new(64), MemoryPort::new(64), MemoryPort::new(64));
+    bench.set_tx(C2, Some(&c2));
+    bench.set_tx(M2, Some(&m1));
+    bench.add_rx(C1, &c1);
+    bench.add_rx(M1, &m1);
+    bench.send(&c1, C1, C2, 0);
+    bench.poll();
+    let lent = Command::SetLatencies(Latencies::new().ok());
+    assert!(matches!(bench.command(lent), Displaced::Latencies(None)));
+    (1..4).for_each(|id| bench.send(&c1, C1, C2, id));
+    let forged = Packet::new(at(C1), GATEWAY_MAC, at(C2).ip).source(FAR);
+    c1.to_us.push(bench.pool.frame(&forged.bytes(), C1).unwrap()).unwrap();
+    let bridged = Packet::new(at(M1), at(M2).mac, at(M2).ip);
+    m1.to_us.push(bench.pool.frame(&bridged.bytes(), M1).unwrap()).unwrap();
+    assert_eq!(bench.poll(), 5);
+    let Displaced::Latencies(Some(measured)) = bench.command(Command::SetLatencies(None)) else {
+        panic!("what was measured comes back");
+    };
+    let packets = Course::ALL.map(|course| measured.times(course).len());
+    assert_eq!(packets, [3, 1, 0, 0], "the one before and the dropped one are not among them");
+    assert!(measured.times(Course::Routed).min() > 0);
+    bench.send(&c1, C1, C2, 4);
+    assert_eq!(bench.poll(), 1);
+    assert_eq!(ids(&c2), [0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn bursts_are_counted_by_size() {
+    let mut bench = Bench::new();
+    let (c1, c2) = (MemoryPort::new(64), MemoryPort::new(256));
+    bench.set_tx(C2, Some(&c2));
+    bench.add_rx(C1, &c1);
+    for size in [1, 1, 2, 3, 4, 7, 8, 63, 64] {
+        (0..size).for_each(|id| bench.send(&c1, C1, C2, id));
+        assert!(bench.worker.turn(&mut bench.burst));
+    }
+    assert!(bench.worker.turn(&mut bench.burst), "an idle one publishes");
+    let counts = bench.link.stats.bursts.each_ref().map(|cell| cell.load(Ordering::Relaxed));
+    assert_eq!(counts, [2, 2, 2, 1, 0, 1, 1]);
+    let sizes = burst_sizes();
+    assert_eq!((sizes[0], sizes[1], sizes[5], sizes[6]), ((1, 1), (2, 3), (32, 63), (64, 64)));
 }

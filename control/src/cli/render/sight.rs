@@ -1,0 +1,56 @@
+//! Sight into the path.
+
+use super::{align_right, print, table, word};
+use crate::api::view::{BurstSize, Latency, Worker};
+use std::io::{self, Write};
+
+/// What workers' cycles go into, one line each.
+pub(super) fn cycles(out: &mut dyn Write, workers: &[Worker]) -> io::Result<()> {
+    let Some(first) = workers.first() else { return Ok(()) };
+    let size = |size: &BurstSize| match size.from == size.to {
+        true => size.from.to_string(),
+        false => format!("{}-{}", size.from, size.to),
+    };
+    let sizes: Vec<String> = first.bursts.iter().map(size).collect();
+    let fixed = ["CORE", "BUSY cycles", "IDLE cycles", "CYCLES/packet"];
+    let headings: Vec<&str> = fixed.into_iter().chain(sizes.iter().map(String::as_str)).collect();
+    let mut shown = table(&headings);
+    align_right(&mut shown, 0..headings.len());
+    for worker in workers {
+        let cycles = &worker.cycles;
+        let per_packet = cycles.per_packet.map_or_else(|| "-".into(), |n| format!("{n:.0}"));
+        let fixed =
+            [worker.core.to_string(), cycles.busy.to_string(), cycles.idle.to_string(), per_packet];
+        let bursts = worker.bursts.iter().map(|size| size.bursts.to_string());
+        shown.add_row(fixed.into_iter().chain(bursts));
+    }
+    let ghz = first.cycles.hz / 1_000_000;
+    writeln!(
+        out,
+        "\nsince the start, at {ghz} MHz; to the right: bursts of so many packets received"
+    )?;
+    print(out, shown, "")
+}
+
+/// How long packets stayed, one line for each worker and way.
+pub(super) fn latency(out: &mut dyn Write, latency: &Latency) -> io::Result<()> {
+    let mut shown = table(&[
+        "CORE",
+        "PATH",
+        "PACKETS",
+        "P50 ns",
+        "P90 ns",
+        "P99 ns",
+        "P99.9 ns",
+        "P99.99 ns",
+        "MAX ns",
+    ]);
+    align_right(&mut shown, [0, 2, 3, 4, 5, 6, 7, 8]);
+    for one in &latency.times {
+        let times = [one.packets, one.p50_ns, one.p90_ns, one.p99_ns, one.p99_9_ns, one.p99_99_ns];
+        let core = one.core.map_or_else(|| "all".into(), |core| core.to_string());
+        let times = times.into_iter().chain([one.max_ns]).map(|number| number.to_string());
+        shown.add_row([core, word(&one.path)].into_iter().chain(times));
+    }
+    print(out, shown, &format!("no packet left within {} s", latency.seconds))
+}
