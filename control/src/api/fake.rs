@@ -185,6 +185,7 @@ fn show(what: Show) -> Result<Answer, Refusal> {
                 hz: 2_000_000_000,
                 busy: 3_100,
                 idle: 9_000,
+                asleep: 0,
                 per_packet: Some(310.0),
             },
             bursts: vec![

@@ -11,7 +11,7 @@ use crate::api::backend::{self, PATIENCE, Refusal};
 use crate::api::server::{self, BoundSocket, SocketError};
 use crate::api::view::{EventKind, PortLabel};
 use crate::cli::prompt;
-use crate::config::{self, Config, ConfigError, StartPlan, plan_start};
+use crate::config::{self, Config, ConfigError, Polling, StartPlan, plan_start};
 use crate::heartbeat::Beats;
 use crate::journal::{Store, StoreError};
 use crate::manager::Manager;
@@ -27,6 +27,7 @@ use dataplane::dpdk::{
     DpdkIo, Eal, EalError, EalOptions, Pool, PoolError, PoolOps, PoolSpec, lcore,
     raise_descriptor_limit,
 };
+use dataplane::idle::Idle;
 use dataplane::pipeline::{Path, Rates};
 use dataplane::worker::Worker;
 use std::cell::RefCell;
@@ -214,7 +215,7 @@ fn build(
     let fresh = FreshTables::new(settings.workers.len());
     let mut ends = Vec::new();
     for (position, core) in settings.workers.iter().enumerate() {
-        ends.push(launch(eal, position, *core, &fresh, &pool)?);
+        ends.push(launch(eal, position, *core, settings.polling, &fresh, &pool)?);
     }
     let mut publisher = Publisher::new(fresh, Workers::new(ends))?;
     let workers = settings.workers.len().max(1);
@@ -269,6 +270,7 @@ fn launch(
     eal: Eal,
     position: usize,
     core: usize,
+    polling: Polling,
     fresh: &FreshTables,
     pool: &Pool,
 ) -> Result<WorkerEnd<DpdkIo>, StartError> {
@@ -281,7 +283,10 @@ fn launch(
         source: std::io::Error::other("no place among the tables' readers"),
     };
     let reader = fresh.qsbr().register().ok_or_else(missing)?;
-    let (worker, link) = Worker::new(path, reader, worker_clock_ns).map_err(|_| missing())?;
+    let (mut worker, link) = Worker::new(path, reader, worker_clock_ns).map_err(|_| missing())?;
+    if polling == Polling::Adaptive {
+        worker.set_idle(Some(Idle::new(std::thread::sleep)));
+    }
     let job = move || {
         // To give rights away is never refused, and a worker forwards with them as well.
         let _ = privileges::keep_none();

@@ -56,6 +56,15 @@ pub struct Config {
     pub initial: Vec<Change>,
 }
 
+/// What a worker does while there is nothing to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Polling {
+    /// It looks again at once: its core is its own.
+    Busy,
+    /// After a while it sleeps between two looks.
+    Adaptive,
+}
+
 /// `[appliance]`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Appliance {
@@ -65,6 +74,8 @@ pub struct Appliance {
     pub workers: Vec<usize>,
     /// Packet buffers in the pool.
     pub mbufs: u32,
+    /// Whether workers sleep while there is nothing to do.
+    pub polling: Polling,
     /// UNIX socket of the control API.
     pub socket: PathBuf,
     /// Group that may use the socket; root's alone where absent.
@@ -83,6 +94,7 @@ impl Default for Appliance {
             control_core: 0,
             workers: vec![1],
             mbufs: 65_536,
+            polling: Polling::Busy,
             socket: "/run/guestway/api.sock".into(),
             socket_group: None,
             metrics: None,

@@ -3,7 +3,7 @@
 use super::limits::{read_class_rates, read_rate};
 use super::section::{Section, Source};
 use super::suggest::nearest;
-use super::{Appliance, eal_faults};
+use super::{Appliance, Polling, eal_faults};
 use crate::model::{
     AdapterWish, Change, Filter, GuestKind, MacTarget, Mode, Name, NetworkAttach, NetworkPatch,
     NetworkServer, PortRole, PortWish, UnknownUnicast, Via,
@@ -29,8 +29,17 @@ const ROOT: [&str; 10] = [
     "class",
     "guest",
 ];
-const APPLIANCE: [&str; 8] =
-    ["workers", "control_core", "mbufs", "socket", "socket_group", "metrics", "state_dir", "eal"];
+const APPLIANCE: [&str; 9] = [
+    "workers",
+    "control_core",
+    "mbufs",
+    "polling",
+    "socket",
+    "socket_group",
+    "metrics",
+    "state_dir",
+    "eal",
+];
 const UPLINK: [&str; 9] =
     ["name", "device", "addresses", "gateway", "mac", "mtu", "queues", "workers", "probe"];
 const HOST: [&str; 7] = ["device", "mac", "mtu", "configure", "netns", "queues", "workers"];
@@ -162,6 +171,9 @@ fn read_appliance(root: &Section<'_>) -> Appliance {
     let set = section.number("control_core", 0..=CORES - 1);
     appliance.control_core = set.unwrap_or(appliance.control_core);
     appliance.mbufs = section.number("mbufs", 1024..=1 << 24).unwrap_or(appliance.mbufs);
+    const POLLING: [(&str, Polling); 2] =
+        [("busy", Polling::Busy), ("adaptive", Polling::Adaptive)];
+    appliance.polling = section.choice("polling", &POLLING).unwrap_or(appliance.polling);
     if let Some(path) = absolute_path(&section, "socket", 107) {
         appliance.socket = path.into();
     }

@@ -123,7 +123,8 @@ fn cycles(stats: &WorkerStats, hz: u64) -> Cycles {
     let (busy, pkts) = (ticks(busy_ns), stats.pkts.load(Ordering::Relaxed));
     #[allow(clippy::cast_precision_loss, reason = "an average for reading")]
     let per_packet = (pkts > 0).then(|| busy as f64 / pkts as f64);
-    Cycles { hz, busy, idle: ticks(total_ns.saturating_sub(busy_ns)), per_packet }
+    let asleep = ticks(stats.slept_ns.load(Ordering::Relaxed));
+    Cycles { hz, busy, idle: ticks(total_ns.saturating_sub(busy_ns)), asleep, per_packet }
 }
 
 fn bursts(stats: &WorkerStats) -> Vec<BurstSize> {
