@@ -5,6 +5,7 @@ mod front_end;
 mod guest;
 mod metrics;
 mod network;
+mod page;
 mod port;
 mod program;
 mod route;
@@ -38,6 +39,7 @@ impl Appliance {
             Show::Accounting(guest) => Answer::Accounts(self.account_views(guest.as_ref())?),
             Show::Classes(name) => Answer::Classes(self.classes(name.as_ref())?),
             Show::Metrics => Answer::Metrics(Box::new(self.reading())),
+            Show::Picture => Answer::Picture(Box::new(self.picture()?)),
         })
     }
 }
@@ -49,6 +51,7 @@ pub(super) fn absent(what: &str, name: impl Display, list: &str) -> Refusal {
 
 /// Drops by reason, zeros left out.
 fn drop_counts(of: impl Fn(DropReason) -> u64) -> DropCounts {
-    let counts = DropReason::ALL.into_iter().map(|reason| (reason.name().to_owned(), of(reason)));
-    counts.filter(|(_, count)| *count > 0).collect()
+    let counts = DropReason::ALL.into_iter().map(|reason| (reason, of(reason)));
+    let counts = counts.filter(|(_, count)| *count > 0);
+    counts.map(|(reason, count)| (reason.name().to_owned(), count)).collect()
 }
