@@ -7,7 +7,7 @@ import { bitRate, count, packetRate } from "./units.js";
 /** Whole: addresses, MAC, rates and drops of each adapter. */
 export const WIDE = { least: 236, most: 300, isWhole: true };
 /** For lanes of many: name, state and rates. */
-export const NARROW = { least: 196, most: 230, isWhole: false };
+export const NARROW = { least: 200, most: 230, isWhole: false };
 
 const LINE = 17;
 const HEAD = 27;
@@ -120,8 +120,10 @@ function narrow(block, top, width, label, keys) {
     const adapter = view.adapters.get(label);
     const rates = view.history.rates(keys);
     const word = worst(keys.map((key) => stateOf(view.adapters.get(key.slice("adapter ".length)), view.picture)));
-    say(address, cut(adapter["guest-side"].addresses[0]?.address ?? adapter["guest-side"].mac, 18));
-    say(state, rates.drops > 0 ? "dropping" : word);
+    const said = rates.drops > 0 ? "dropping" : word;
+    const room = Math.floor((width - 34) / 7.3) - said.length;
+    say(address, cut(adapter["guest-side"].addresses[0]?.address ?? adapter["guest-side"].mac, room));
+    say(state, said);
     mark(state, "class", `state ${rates.drops > 0 ? "conflict" : word}`);
     say(into, `▼ ${bitRate(rates.inBits)}`);
     say(out, `▲ ${bitRate(rates.outBits)}`);

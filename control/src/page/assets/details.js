@@ -1,8 +1,8 @@
 // One guest or port close up: its traffic over the last minutes, its counters and its drops by reason.
 
 import { tell } from "./cards.js";
-import { html, say } from "./elements.js";
-import { adapterKey, portKey } from "./history.js";
+import { become, html } from "./elements.js";
+import { adapterKey, ALL, portKey } from "./history.js";
 import { portState, stateOf } from "./lanes.js";
 import { plotOf } from "./plot.js";
 import { bitRate, count, packetRate } from "./units.js";
@@ -22,14 +22,14 @@ export class Details {
     });
   }
 
-  /** Opens for `{ guest }` or `{ port }`; `from` gets the focus back. */
+  /** Opens for `{ guest }`, `{ port }` or `{ all }`; `from` gets the focus back. */
   open(what, from) {
     this.#what = what;
-    this.#from = from?.dataset.key ?? null;
+    this.#from = from;
     const close = html("button", { type: "button", class: "close", "aria-label": "Close" }, "✕");
     close.addEventListener("click", () => this.close());
     this.#aside.replaceChildren(
-      html("div", { class: "head" }, html("h2", { id: "details-title" }, what.guest ?? what.port), close),
+      html("div", { class: "head" }, html("h2", { id: "details-title" }, what.guest ?? what.port ?? "Drops"), close),
       html("div", { class: "body" }),
     );
     this.#aside.hidden = false;
@@ -42,23 +42,32 @@ export class Details {
     this.#aside.hidden = true;
     this.#aside.replaceChildren();
     this.#changed();
-    const again = [...document.querySelectorAll("[data-key]")].find((stop) => stop.dataset.key === this.#from);
-    again?.focus();
+    // It may have been drawn anew meanwhile.
+    const { key } = this.#from.dataset;
+    const again = [...document.querySelectorAll("[data-key]")].find((stop) => stop.dataset.key === key);
+    (again ?? this.#from).focus();
   }
 
   update(view) {
     const body = this.#aside.querySelector(".body");
     if (!this.#what || !body) return;
-    const { guest: name, port } = this.#what;
-    const found = name ? view.picture.guests.find((guest) => guest.guest === name) : view.ports.get(port);
-    if (!found) {
-      body.replaceChildren(html("p", { class: "gone" }, "It is not there any more."));
-      return;
-    }
-    body.replaceChildren(...(name ? guestBody(found, view) : portBody(found, view)));
-    say(this.#aside.querySelector("h2"), name ?? port);
+    become(body, html("div", { class: "body" }, ...bodyOf(this.#what, view)));
   }
 }
+
+function bodyOf({ guest: name, port: label }, view) {
+  if (name) {
+    const guest = view.picture.guests.find((guest) => guest.guest === name);
+    return guest ? guestBody(guest, view) : [gone()];
+  }
+  if (label) {
+    const port = view.ports.get(label);
+    return port ? portBody(port, view) : [gone()];
+  }
+  return [html("p", { class: "note" }, "of the whole host"), dropPlot(view, [ALL]), dropsOf([view.picture.drops])];
+}
+
+const gone = () => html("p", { class: "note" }, "It is not there any more.");
 
 function guestBody(guest, view) {
   const keys = guest.adapters.map(adapterKey);
@@ -135,11 +144,19 @@ function plots(view, keys) {
         { name: "in", className: "curve in", values: past[into] },
         { name: "out", className: "curve out", values: past[out] },
       ], unit));
-  return [plot("Traffic", "inBits", "outBits", bitRate), plot("Packets", "inPkts", "outPkts", packetRate)];
+  const both = [plot("Traffic", "inBits", "outBits", bitRate), plot("Packets", "inPkts", "outPkts", packetRate)];
+  return past.drops.some((rate) => rate > 0) ? [...both, dropPlot(view, keys)] : both;
+}
+
+function dropPlot(view, keys) {
+  const { ago, drops } = view.history.past(keys);
+  return html("figure", {},
+    html("figcaption", {}, "Drops: ", html("span", { class: "key lost" }, `✕ ${packetRate(drops.at(-1) ?? NaN)}`)),
+    plotOf("Drops", ago, [{ name: "dropped", className: "curve lost", values: drops }], packetRate));
 }
 
 /** Drops by reason, of all of these together, most first. */
-export function dropsOf(each) {
+function dropsOf(each) {
   const sums = new Map();
   for (const drops of each) {
     for (const [reason, packets] of Object.entries(drops)) {

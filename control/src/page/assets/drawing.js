@@ -8,20 +8,24 @@ import { portState } from "./lanes.js";
 
 // Lengths in pixels. Columns from left to right: public network, the host's ports, hubs, guests.
 const EDGE = 12;
-const CLOUD = { x: EDGE, width: 168 };
-const HOST = { x: CLOUD.x + CLOUD.width + 32 };
-const PORTS = { x: HOST.x + 20, width: 212 };
-const HUBS = { x: PORTS.x + PORTS.width + 48, width: 204 };
+/** The section's own, which page.css sets. */
+const PADDING = 8;
+const CLOUD = { x: 4, width: 160 };
+const HOST = { x: CLOUD.x + CLOUD.width + 24 };
+const PORTS = { x: HOST.x + 16, width: 206 };
+const HUBS = { x: PORTS.x + PORTS.width + 42, width: 206 };
 const TRUNK = HUBS.x + HUBS.width + 14;
 const GUESTS = { x: TRUNK + 18 };
 const TOP = 44;
 const GAP = 14;
+/** Between rows of small boxes. */
+const TIGHT = 8;
 const LANE_GAP = 28;
 const RAIL = 16;
 /** Where a line meets the side of a box, from its top. */
 const MEET = 22;
-/** From so many guests in a lane on, their boxes are small. */
-const MANY = 48;
+/** With more rows of guests than this in a lane, their boxes are small. */
+const ROWS = 4;
 
 export class Drawing {
   #signature = "";
@@ -38,7 +42,7 @@ export class Drawing {
 
   /** Shows a picture; what is there stays in place unless something came, went or moved. */
   update(view, lanes) {
-    const width = Math.max(GUESTS.x + WIDE.least + 2 * EDGE, this.#section.clientWidth);
+    const width = Math.max(GUESTS.x + WIDE.least + 2 * EDGE, this.#section.clientWidth - 2 * PADDING);
     const { ports, networks } = view.picture;
     const signature = JSON.stringify([
       width,
@@ -67,9 +71,9 @@ export class Drawing {
     this.#links(picture, lanes, hubs, ports, layers);
     const bottom = Math.max(y - LANE_GAP, ports.end) + 18;
     const host = svg("rect", {
-      class: "host", x: HOST.x, y: EDGE, width: width - HOST.x - EDGE, height: bottom - EDGE, rx: 14,
+      class: "frame", x: HOST.x, y: EDGE, width: width - HOST.x - EDGE, height: bottom - EDGE, rx: 14,
     });
-    const title = svg("text", { class: "host-title", x: PORTS.x, y: EDGE + 20 }, "this host");
+    const title = svg("text", { class: "frame-title", x: PORTS.x, y: EDGE + 20 }, "this host");
     const drawing = svg("svg", { width, height: bottom + EDGE, role: "group", "aria-label": "Drawing of the host" });
     drawing.append(host, title, layers.lines, layers.boxes);
     this.#section.replaceChildren(drawing);
@@ -81,9 +85,10 @@ export class Drawing {
 
   /** A hub and, on rails beside it, the cards of its guests. */
   #lane(picture, lane, y, width, { lines, boxes }) {
-    const size = lane.all > MANY ? NARROW : WIDE;
     const room = width - GUESTS.x - EDGE - GAP;
-    const columns = Math.max(1, Math.floor((room + GAP) / (size.least + GAP)));
+    const fit = (size) => Math.max(1, Math.floor((room + GAP) / (size.least + GAP)));
+    const size = lane.all > ROWS * fit(WIDE) ? NARROW : WIDE;
+    const columns = fit(size);
     const across = Math.min((room + GAP) / columns - GAP, size.most);
     const hub = hubOf(picture, lane, { x: HUBS.x, y, width: HUBS.width });
     boxes.append(lane.port ? this.#stop(hub.box, { port: lane.port }) : hub.box);
@@ -102,7 +107,7 @@ export class Drawing {
         end = Math.max(end, place.y + made.height);
       });
       line(lines, `M${TRUNK} ${rail}H${last}`);
-      next = end + GAP;
+      next = end + (size === NARROW ? TIGHT : GAP);
     }
     if (lane.cards.length > 0) {
       line(lines, `M${HUBS.x + HUBS.width} ${y + MEET}H${TRUNK}M${TRUNK} ${y}V${Math.max(rail, y + MEET)}`);
@@ -130,12 +135,10 @@ export class Drawing {
   #links(picture, lanes, hubs, { ports }, { lines, boxes }) {
     const uplinks = picture.ports.filter((port) => port.kind === "uplink");
     if (uplinks.length > 0) {
-      const cloud = cloudOf(uplinks, { x: CLOUD.x, y: TOP - 14, width: CLOUD.width });
-      boxes.append(cloud.box);
+      boxes.append(cloudOf(uplinks, { x: CLOUD.x, y: 2, width: CLOUD.width }));
       for (const { port } of uplinks) {
         const y = ports.get(port).y + MEET;
-        const out = Math.min(y, TOP - 14 + cloud.height / 2);
-        this.#portLine(lines, `M${CLOUD.x + CLOUD.width - 8} ${out}H${HOST.x - 14}V${y}H${PORTS.x}`, port);
+        this.#portLine(lines, `M${CLOUD.x + CLOUD.width - 8} ${TOP + MEET}H${HOST.x - 12}V${y}H${PORTS.x}`, port);
       }
     }
     const router = hubs.get("router");

@@ -34,6 +34,21 @@ export function mark(node, name, value) {
   else node.setAttribute(name, value);
 }
 
+/** Makes what is there say what `fresh` says, in place: a selection or a focus in it stays. */
+export function become(old, fresh) {
+  if (old.nodeName !== fresh.nodeName) {
+    old.replaceWith(fresh);
+  } else if (old.nodeType === Node.TEXT_NODE) {
+    if (old.data !== fresh.data) old.data = fresh.data;
+  } else {
+    for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name)) old.removeAttribute(name);
+    for (const { name, value } of fresh.attributes) mark(old, name, value);
+    const [before, after] = [[...old.childNodes], [...fresh.childNodes]];
+    before.forEach((child, place) => (place < after.length ? become(child, after[place]) : child.remove()));
+    old.append(...after.slice(before.length));
+  }
+}
+
 /** Text cut to so many characters, with a sign that it was. */
 export function cut(text, length) {
   return text.length <= length ? text : `${text.slice(0, Math.max(1, length - 1))}…`;

@@ -80,7 +80,7 @@ export class History {
   }
 
   #sum(keys, kind, slot) {
-    let sum = NaN;
+    let sum = keys.length ? NaN : 0;
     for (const key of keys) {
       const value = this.#series.get(key)?.[kind][slot] ?? NaN;
       if (!Number.isNaN(value)) sum = Number.isNaN(sum) ? value : sum + value;

@@ -60,17 +60,20 @@ function traffic(box, keys) {
 /** State, traffic and drops of a port of the host's own. */
 function portRows(box, name) {
   const key = portKey(name);
-  const state = box.row("state");
+  const [state, speed] = box.row("state");
+  const [mac] = box.row("mac");
   const moving = traffic(box, [key]);
   const drops = box.row("drops");
   return (view) => {
     const [port, stats] = [view.ports.get(name), view.stats.get(name)];
     const word = port ? portState(port) : "failed";
-    const speed = port?.["speed-mbps"];
-    say(state[0], speed ? `${word}, ${count(speed)} Mbit/s` : word);
-    say(state[1], port?.mac ?? "");
-    mark(state[0], "class", `state ${word}`);
-    mark(state[1], "class", "mac");
+    say(state, word);
+    mark(state, "class", `state ${word}`);
+    // What a tap tells of its speed is nothing that it keeps to.
+    const isNic = port?.kind === "uplink" && port["speed-mbps"];
+    say(speed, isNic ? `${count(port["speed-mbps"])} Mbit/s` : "");
+    mark(speed, "class", "note");
+    say(mac, port?.mac ?? "");
     moving(view);
     dropped(drops, stats?.dropped ?? 0, view.history.rates([key]).drops);
     tellPort(box.box, name, word, stats);
@@ -113,7 +116,7 @@ const guests = (lane) => {
 function routerOf(picture, lane, place) {
   const box = new Box("hub router", place, "router", "host-routed");
   const forwarding = box.row("state");
-  box.line("note", `${guests(lane)} on ports of their own`);
+  box.line("note", guests(lane));
   const moving = traffic(box, lane.keys);
   const update = (view) => {
     const isOn = view.picture.program.forwarding;
@@ -140,7 +143,7 @@ function networkOf(picture, lane, place) {
   const macs = box.row("note");
   const updates = [traffic(box, lane.keys)];
   const find = (view) => view.networks.get(lane.network) ?? network;
-  updates.push((view) => say(macs[0], `${count(find(view)["learned-macs"])} MACs learned`));
+  updates.push((view) => say(macs[0], `learned MACs: ${count(find(view)["learned-macs"])}`));
   if (network.server) {
     for (const address of network.server.addresses) box.line("address", `server ${address}`);
     updates.push(portRows(box, `network:${lane.network}`));
@@ -155,12 +158,12 @@ export function cloudOf(uplinks, { x, y, width }) {
   const gateways = uplinks.flatMap((port) => port.gateway ?? []);
   const box = svg("g", { class: "cloud", transform: `translate(${x} ${y})` });
   const text = (row, className, said) =>
-    svg("text", { class: className, x: width / 2, y: 50 + row * LINE, "text-anchor": "middle" }, said);
+    svg("text", { class: className, x: width / 2, y: 66 + row * LINE, "text-anchor": "middle" }, said);
   box.append(
     svg("title", {}, "what is outside of this host"),
     svg("path", { class: "box", d: CLOUD, transform: `scale(${width / 168} 1.1)` }),
     text(0, "name", "public network"),
     text(1, "note", gateways.length ? `via ${gateways.slice(0, 1)}` : "no gateway"),
   );
-  return { box, height: 92 };
+  return box;
 }

@@ -1,6 +1,6 @@
 // The page: asks for a picture each second, and shows it.
 
-import { Details, dropsOf } from "./details.js";
+import { Details } from "./details.js";
 import { Drawing } from "./drawing.js";
 import { html, mark, say } from "./elements.js";
 import { ALL, History } from "./history.js";
@@ -60,11 +60,12 @@ function summarize(picture) {
     for (const [name, value] of Object.entries(facts)) {
       list.append(html("div", { "data-fact": name }, html("dt", {}, name), html("dd", {}, value)));
     }
-    list.querySelector("[data-fact=dropped]").append(html("div", { class: "reasons", id: "reasons" }));
+    const more = html("button", { type: "button", title: "Drops by reason" });
+    list.querySelector("[data-fact=dropped] dd").replaceChildren(more);
+    more.addEventListener("click", () => details.open({ all: true }, more));
   }
-  for (const item of list.children) say(item.querySelector("dd"), facts[item.dataset.fact]);
+  for (const item of list.children) say(item.querySelector("button") ?? item.querySelector("dd"), facts[item.dataset.fact]);
   mark(list.querySelector("[data-fact=dropped]"), "data-dropped", String(picture.dropped));
-  one("reasons").replaceChildren(dropsOf([picture.drops]));
 }
 
 async function ask() {

@@ -18,16 +18,22 @@ function nice(value) {
 
 const known = (values) => values.filter((value) => !Number.isNaN(value));
 
+/** What the axis spans: whole minutes, at least one. */
+function spanOf(ago) {
+  return Math.min(SPAN, Math.max(60, Math.ceil((ago[0] ?? 0) / 60) * 60));
+}
+
 /** Seconds ago and lines of `{ name, className, values }`; `unit` writes a value with its unit. */
 export function plotOf(title, ago, lines, unit) {
-  const peak = Math.max(1, ...lines.flatMap((line) => known(line.values)));
+  const peak = Math.max(10, ...lines.flatMap((line) => known(line.values)));
   const top = nice(peak);
-  const x = (seconds) => WIDTH - RIGHT - (seconds / SPAN) * (WIDTH - LEFT - RIGHT);
+  const span = spanOf(ago);
+  const x = (seconds) => WIDTH - RIGHT - (seconds / span) * (WIDTH - LEFT - RIGHT);
   const y = (value) => HEIGHT - BOTTOM - (value / top) * (HEIGHT - TOP - BOTTOM);
   const spoken = lines.map(({ name, values }) => `${name} ${unit(values.at(-1) ?? NaN)} now`);
   const plot = svg("svg", {
     class: "plot", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img",
-    "aria-label": `${title} of the last ${SPAN / 60} minutes: ${spoken.join(", ")}, at most ${unit(peak)}`,
+    "aria-label": `${title} of the last ${span / 60} min: ${spoken.join(", ")}, at most ${unit(peak)}`,
   });
   for (const part of [0, 0.5, 1]) {
     const at = y(part * top);
@@ -36,8 +42,9 @@ export function plotOf(title, ago, lines, unit) {
       svg("text", { class: "tick", x: LEFT - 6, y: at + 4, "text-anchor": "end" }, unit(part * top)),
     );
   }
-  for (let seconds = 0; seconds <= SPAN; seconds += 60) {
-    const said = seconds === 0 ? "now" : `−${seconds / 60} min`;
+  const step = span > 120 ? 60 : span / 4;
+  for (let seconds = 0; seconds <= span; seconds += step) {
+    const said = seconds === 0 ? "now" : seconds % 60 ? `−${seconds} s` : `−${seconds / 60} min`;
     const anchor = seconds === 0 ? "end" : "middle";
     plot.append(svg("text", { class: "tick", x: x(seconds), y: HEIGHT - 4, "text-anchor": anchor }, said));
   }
