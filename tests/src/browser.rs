@@ -14,7 +14,11 @@ use std::time::{Duration, Instant};
 /// How long the browser may take for its start, and for one answer.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// A browser with one tab. It lives in the namespaces of the thread that started it and resolves no name.
+/// Names that it resolves: evil.example is a page of the web whose name leads to loopback.
+const NAMES: &str =
+    "MAP evil.example 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost";
+
+/// A browser with one tab. It lives in the namespaces of the thread that started it.
 #[derive(Debug)]
 pub struct Browser {
     child: Child,
@@ -37,7 +41,7 @@ impl Browser {
             "exec chromium --headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage \
              --no-first-run --disable-background-networking --disable-component-update --disable-sync \
              --disable-default-apps --disable-extensions --mute-audio \
-             --host-resolver-rules='MAP * ~NOTFOUND, EXCLUDE 127.0.0.1' \
+             --host-resolver-rules='{NAMES}' \
              --user-data-dir={} --remote-debugging-pipe about:blank 3<&0 4>&1 </dev/null >/dev/null",
             dir.join("browser").display()
         );
@@ -131,28 +135,42 @@ impl Browser {
         self.ask("Emulation.setEmulatedMedia", json!({ "features": [feature] }));
     }
 
-    /// Opens an address; what went wrong with that.
-    pub fn open(&mut self, address: &str) -> Option<String> {
+    /// Opens an address and waits until it is loaded.
+    #[track_caller]
+    pub fn open(&mut self, address: &str) {
         let answer = self.ask("Page.navigate", json!({ "url": address }));
-        answer["errorText"].as_str().map(str::to_owned)
+        assert!(answer["errorText"].is_null(), "{address}: {}", answer["errorText"]);
+        self.wait("document.readyState === 'complete'");
     }
 
     /// What an expression of JavaScript comes to in the page, a promise waited for.
     #[track_caller]
     pub fn value(&mut self, expression: &str) -> Value {
+        self.evaluate(expression).unwrap_or_else(|thrown| panic!("{expression}: {thrown}"))
+    }
+
+    /// The same, or what it threw.
+    fn evaluate(&mut self, expression: &str) -> Result<Value, Value> {
         let parameters =
             json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
         let answer = self.ask("Runtime.evaluate", parameters);
-        assert!(answer["exceptionDetails"].is_null(), "{expression}: {answer}");
-        answer["result"]["value"].clone()
+        match &answer["exceptionDetails"] {
+            Value::Null => Ok(answer["result"]["value"].clone()),
+            thrown => Err(thrown.clone()),
+        }
     }
 
     /// Waits until an expression is true in the page.
     #[track_caller]
     pub fn wait(&mut self, expression: &str) {
         let end = Instant::now() + LIMIT;
-        while self.value(&format!("!!({expression})")) != true {
-            assert!(Instant::now() < end, "never true: {expression}\n{:?}", self.complaints);
+        let question = format!("!!({expression})");
+        loop {
+            let answer = self.evaluate(&question);
+            if answer == Ok(true.into()) {
+                return;
+            }
+            assert!(Instant::now() < end, "{expression}: {answer:?}\n{:?}", self.complaints);
             std::thread::sleep(Duration::from_millis(20));
         }
     }

@@ -7,12 +7,15 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 use tests::balance::{adapter, count, reasons, stats};
 use tests::browser::Browser;
-use tests::config::tap;
+use tests::config::{tap, vhost_user};
+use tests::containers::{self, add_first};
+use tests::contest::batch;
 use tests::frames::{IPV4, UDP, ethernet, ipv4, mac, udp};
-use tests::world::{OUT, address};
+use tests::world::{OUT, address, venet};
 use tests::{Appliance, Attach, Config, Lab, World, appliance, eventually};
 
 const ADDRESS: &str = "127.0.0.1:9651";
+const PORT: u16 = 9651;
 /// Frames that a guest sends under another's name.
 const FORGED: u64 = 20;
 /// What the page draws of adapters and ports as exact values.
@@ -33,7 +36,7 @@ fn world() -> World {
         let network =
             "[network.server]\nport = \"tap,iface=srv-lan0\"\naddresses = [\"10.0.0.1/24\"]";
         let on_lan0 = "mode = \"virtual-network\"\nnetwork = \"lan0\"";
-        let socket = tests::config::vhost_user(&lab.dir().join("vm2.sock"));
+        let socket = vhost_user(&lab.dir().join("<u>vm2.sock"));
         served(config.shared())
             .network("lan0", network)
             .container("ct3")
@@ -43,7 +46,7 @@ fn world() -> World {
             .vm("vm2")
             .adapter("eth0", &socket, on_lan0)
     });
-    tests::world::venet(&world.lab, "add ct3 ct3 192.0.2.13");
+    venet(&world.lab, "add ct3 ct3 192.0.2.13");
     world.lab.known("vm1").address("eth0", "10.0.0.2/24");
     world
 }
@@ -108,7 +111,7 @@ fn the_page_draws_what_was_sent_and_what_the_api_counts() {
     let world = world();
     let mut browser = Browser::start(world.lab.dir());
     browser.view(1500, 1000, false);
-    assert_eq!(browser.open(&format!("http://{ADDRESS}/")), None);
+    browser.open(&format!("http://{ADDRESS}/"));
     browser.wait("document.querySelectorAll('.card').length === 5");
     send(&world);
     let mut wrong = None;
@@ -148,11 +151,20 @@ fn the_page_draws_what_was_sent_and_what_the_api_counts() {
     browser.wait("document.querySelector('#details').hidden");
     browser.view(1500, 1000, true);
     browser.screenshot(&target.join("dark.png"));
+    shows_text_as_text(&mut browser);
     follows_changes(&mut browser, &world);
     assert_eq!(browser.complaints, Vec::<String>::new());
     refuses_others(&mut browser);
-    browser.close();
+
+    // What is shown stays when nobody answers any more, and is told to be old.
+    browser.open(&format!("http://localhost:{PORT}/"));
+    browser.wait("document.querySelector('#live').textContent === 'live'");
     world.end();
+    browser.wait("document.body.classList.contains('stale')");
+    let live = browser.value("document.querySelector('#live').textContent");
+    assert!(live.as_str().expect("text").starts_with("no answer since "), "{live}");
+    assert!(browser.value("document.querySelectorAll('.card').length").as_u64() > Some(3));
+    browser.close();
 }
 
 /// One guest close up, opened by the keyboard: its plots, its drops by reason, the same numbers.
@@ -180,6 +192,17 @@ fn closer(browser: &mut Browser, world: &World) {
     assert!(plots.contains("Traffic of the last") && plots.contains("bit/s"), "{plots}");
     assert!(plots.contains("Packets of the last") && plots.contains("pkt/s"), "{plots}");
     assert!(!plots.contains("at most 10 bit/s"), "no traffic was seen: {plots}");
+}
+
+/// What is markup elsewhere is text here. Names have no such letters, so a socket's path is what can.
+#[track_caller]
+fn shows_text_as_text(browser: &mut Browser) {
+    browser.click("[data-guest=vm2]");
+    browser.wait("document.querySelector('#details h2')?.textContent === 'vm2'");
+    browser.wait("document.querySelector('#details').textContent.includes('/<u>vm2.sock')");
+    assert_eq!(browser.value("document.querySelectorAll('u').length"), 0);
+    browser.click("#details .close");
+    browser.wait("document.querySelector('#details').hidden");
 }
 
 /// What comes, goes and moves is drawn without a reload, and the filter finds it.
@@ -211,14 +234,18 @@ fn follows_changes(browser: &mut Browser, world: &World) {
 /// by a frame or by a script element.
 #[track_caller]
 fn refuses_others(browser: &mut Browser) {
-    assert_eq!(request("GET", "/picture.json", &format!("Host: {ADDRESS}")), 200);
-    assert_eq!(request("GET", "/", "Host: localhost:9651"), 200);
-    assert_eq!(request("GET", "/picture.json", "Host: evil.example:9651"), 421);
-    assert_eq!(request("GET", "/picture.json", "Host: 127.0.0.1"), 421);
-    assert_eq!(request("POST", "/picture.json", &format!("Host: {ADDRESS}")), 405);
-    assert_eq!(request("GET", "/v1/guests", &format!("Host: {ADDRESS}")), 404);
+    assert_eq!(request("GET", "/picture.json", &format!("Host: {ADDRESS}")).0, 200);
+    assert_eq!(request("GET", "/", "Host: localhost:9651").0, 200);
+    assert_eq!(request("GET", "/picture.json", "Host: evil.example:9651").0, 421);
+    assert_eq!(request("GET", "/picture.json", "Host: 127.0.0.1").0, 421);
+    assert_eq!(request("POST", "/picture.json", &format!("Host: {ADDRESS}")).0, 405);
+    assert_eq!(request("GET", "/v1/guests", &format!("Host: {ADDRESS}")).0, 404);
+    for path in ["", "picture.json"] {
+        browser.open(&format!("http://evil.example:{PORT}/{path}"));
+        browser.wait("document.body.textContent.startsWith('Host is not this page')");
+    }
     let evil = serve_empty();
-    assert_eq!(browser.open(&format!("http://127.0.0.1:{evil}/")), None);
+    browser.open(&format!("http://evil.example:{evil}/"));
     let tries = format!(
         "(async () => {{
             const other = 'http://{ADDRESS}';
@@ -238,16 +265,43 @@ fn refuses_others(browser: &mut Browser) {
     assert_eq!(browser.value(&tries), "refused,refused,refused,refused,blocked");
 }
 
-/// Status of one request.
+/// Status and body of one request.
 #[track_caller]
-fn request(method: &str, path: &str, host: &str) -> u16 {
+fn request(method: &str, path: &str, host: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(ADDRESS).expect("the page listens");
     let head = format!("{method} {path} HTTP/1.1\r\n{host}\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).expect("request");
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).expect("answer");
-    let text = String::from_utf8_lossy(&answer);
-    text.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status")
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answer");
+    let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
+    (status, answer.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned())
+}
+
+/// One picture has all of them as the API tells them. How long control is held by it is printed.
+#[test]
+fn a_thousand_guests_are_one_picture() {
+    let lab = Lab::new();
+    lab.host("gw-venet");
+    let mut app = Appliance::start(&lab, &served(Config::new(&lab).shared()), None);
+    // Half on the shared port, half on sockets of their own.
+    batch(&app, &add_first(500));
+    let own = (500..1000).flat_map(|number| {
+        containers::add(number, &vhost_user(&lab.dir().join(format!("c{number}.sock"))))
+    });
+    batch(&app, &own.collect::<Vec<Value>>());
+    let (status, body) = request("GET", "/picture.json", &format!("Host: {ADDRESS}"));
+    assert_eq!(status, 200);
+    let picture: Value = serde_json::from_str(&body).expect("JSON");
+    let mut guests = app.json("show guest all");
+    for guest in guests.as_array_mut().expect("guests") {
+        for adapter in guest["adapters"].as_array_mut().expect("adapters") {
+            adapter.as_object_mut().expect("an adapter").remove("vhost-user");
+        }
+    }
+    assert_eq!(guests.as_array().map(Vec::len), Some(1000));
+    assert_eq!(picture["guests"], guests);
+    println!("{} bytes, control held for {} ns", body.len(), picture["control-held-ns"]);
+    app.stop();
 }
 
 /// A web server with an empty page for everything; its port.

@@ -15,7 +15,7 @@ const history = new History();
 const drawing = new Drawing(one("picture"), (what, from) => details.open(what, from));
 const details = new Details(one("details"), () => show());
 let view = null;
-let answered = performance.now();
+let answered = new Date();
 
 /** A picture with what is looked up in it by name. */
 function viewOf(picture) {
@@ -79,7 +79,7 @@ async function turn() {
   const began = performance.now();
   try {
     const picture = await ask();
-    answered = performance.now();
+    answered = new Date();
     const isNew = history.take(picture);
     view = viewOf(picture);
     if (isNew) show();
@@ -88,8 +88,7 @@ async function turn() {
   } catch (error) {
     // What is shown stays, and is told to be old.
     document.body.classList.add("stale");
-    const seconds = Math.round((performance.now() - answered) / 1000);
-    say(one("live"), `no answer for ${seconds} s (${error.message}); what is shown is as old`);
+    say(one("live"), `no answer since ${answered.toLocaleTimeString()}: ${error.message}`);
   }
   setTimeout(turn, Math.max(0, EVERY_MS - (performance.now() - began)));
 }
