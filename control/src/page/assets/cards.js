@@ -1,6 +1,7 @@
 // Guests as boxes, with the adapters that they have in one lane.
 
 import { cut, mark, say, svg } from "./elements.js";
+import { labelKey } from "./history.js";
 import { stateOf } from "./lanes.js";
 import { bitRate, count, packetRate } from "./units.js";
 
@@ -22,22 +23,24 @@ export function worst(states) {
 /** A guest's card: its box, its height, and what keeps it up to date. */
 export function cardOf(card, lane, place, size) {
   const label = (name) => `${card.guest}/${name}`;
-  const keys = card.adapters.map((name) => `adapter ${label(name)}`);
+  const labels = card.adapters.map(label);
+  const keys = labels.map(labelKey);
   const height = size.isWhole ? HEAD + Math.max(card.adapters.length * BLOCK, 8) : HEAD + 2 * LINE + 2;
   const { x, y, width } = place;
   const box = svg("g", { class: "card", transform: `translate(${x} ${y})`, "data-guest": card.guest });
   const frame = svg("rect", { class: "box", width, height, rx: 8 });
   const adapter = svg("rect", { class: "plug", x: width / 2 - 13, y: -5, width: 26, height: 10, rx: 3 });
   const kind = card.kind === "vm" ? "VM" : "container";
-  const room = Math.floor((width - 40) / 8.2) - kind.length;
+  const shown = card.kind === "vm" || size.isWhole ? kind : "ct";
+  const room = Math.floor((width - 34) / 8) - shown.length;
   box.append(
     svg("title", {}, `${card.guest}, ${kind}`),
     frame,
     svg("text", { class: "name", x: 12, y: 19 }, cut(card.guest, room)),
-    svg("text", { class: "kind", x: width - 12, y: 19, "text-anchor": "end" }, kind),
+    svg("text", { class: "kind", x: width - 12, y: 19, "text-anchor": "end" }, shown),
   );
   if (card.adapters.length > 0) box.append(adapter);
-  const state = (view) => worst(card.adapters.map((name) => stateOf(view.adapters.get(label(name)), view.picture)));
+  const state = (view) => worst(labels.map((label) => stateOf(view.adapters.get(label), view.picture)));
   const updates = [(view) => mark(box, "class", `card ${card.adapters.length ? state(view) : "bare"}`)];
   const spoken = (view) => {
     const of = card.adapters.map((name) => `${name} ${stateOf(view.adapters.get(label(name)), view.picture)}`);
@@ -51,7 +54,7 @@ export function cardOf(card, lane, place, size) {
     const isShown = size.isWhole || place === 0;
     if (isShown) {
       const make = size.isWhole ? whole : narrow;
-      updates.push(make(block, top, width, label(name), size.isWhole ? [keys[place]] : keys));
+      updates.push(make(block, top, width, size.isWhole ? [labels[place]] : labels));
     }
     updates.push((view) => tell(block, view.adapters.get(label(name)), view.picture));
     box.append(block);
@@ -68,7 +71,7 @@ export function tell(node, adapter, picture) {
   mark(node, "data-drops", JSON.stringify(adapter.stats.drops));
 }
 
-function whole(block, top, width, label, keys) {
+function whole(block, top, width, [label]) {
   const text = (row, className, x = 12, more = {}) =>
     block.appendChild(svg("text", { class: className, x, y: top + 12 + row * LINE, ...more }));
   if (top > HEAD) block.append(svg("path", { class: "rule", d: `M12 ${top - 5}H${width - 12}` }));
@@ -83,7 +86,7 @@ function whole(block, top, width, label, keys) {
   const drops = [text(4, "drops"), text(4, "drops", width - 12, end)];
   return (view) => {
     const adapter = view.adapters.get(label);
-    const rates = view.history.rates(keys);
+    const rates = view.history.rates([labelKey(label)]);
     const [first, ...others] = adapter["guest-side"].addresses;
     const word = stateOf(adapter, view.picture);
     const more = others.length ? ` +${others.length}` : "";
@@ -109,7 +112,7 @@ export function dropped([total, rate], packets, now) {
   mark(rate, "class", `drops${loud}`);
 }
 
-function narrow(block, top, width, label, keys) {
+function narrow(block, top, width, labels) {
   const text = (row, className, more) =>
     block.appendChild(svg("text", { class: className, y: top + 12 + row * LINE, ...more }));
   const left = { x: 12 };
@@ -117,12 +120,13 @@ function narrow(block, top, width, label, keys) {
   const [address, state] = [text(0, "address", left), text(0, "state", right)];
   const [into, out] = [text(1, "in", left), text(1, "out", right)];
   return (view) => {
-    const adapter = view.adapters.get(label);
-    const rates = view.history.rates(keys);
-    const word = worst(keys.map((key) => stateOf(view.adapters.get(key.slice("adapter ".length)), view.picture)));
+    const adapters = labels.map((label) => view.adapters.get(label));
+    const inside = adapters[0]["guest-side"];
+    const rates = view.history.rates(labels.map(labelKey));
+    const word = worst(adapters.map((adapter) => stateOf(adapter, view.picture)));
     const said = rates.drops > 0 ? "dropping" : word;
     const room = Math.floor((width - 34) / 7.3) - said.length;
-    say(address, cut(adapter["guest-side"].addresses[0]?.address ?? adapter["guest-side"].mac, room));
+    say(address, cut(inside.addresses[0]?.address ?? inside.mac, room));
     say(state, said);
     mark(state, "class", `state ${rates.drops > 0 ? "conflict" : word}`);
     say(into, `▼ ${bitRate(rates.inBits)}`);

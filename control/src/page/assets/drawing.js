@@ -46,7 +46,7 @@ export class Drawing {
     const { ports, networks } = view.picture;
     const signature = JSON.stringify([
       width,
-      lanes.map(({ keys, ...lane }) => lane),
+      lanes,
       ports.map((port) => [port.port, port.kind, port.addresses, port.gateway]),
       networks.map((network) => [network.network, network.attach, network.server?.addresses]),
     ]);

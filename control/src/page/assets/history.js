@@ -7,7 +7,8 @@ export const SPAN = 300;
 
 export const KINDS = ["inBits", "outBits", "inPkts", "outPkts", "drops"];
 
-export const adapterKey = (adapter) => `adapter ${adapter.guest}/${adapter.adapter}`;
+export const labelKey = (label) => `adapter ${label}`;
+export const adapterKey = (adapter) => labelKey(`${adapter.guest}/${adapter.adapter}`);
 export const portKey = (label) => `port ${label}`;
 export const ALL = "all";
 

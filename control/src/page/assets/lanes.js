@@ -1,5 +1,7 @@
 // Who hangs where: guests by the router, the shared port or the network that their adapters are on.
 
+import { adapterKey } from "./history.js";
+
 /** The state of an adapter in one word, the worst first. */
 export function stateOf(adapter, picture) {
   const label = adapter["server-side"].port;
@@ -52,7 +54,7 @@ export function lanesOf(picture, filter) {
       const port = adapter["server-side"].port;
       const key = adapter.network ? `network ${adapter.network}` : named.has(port) ? `port ${port}` : "router";
       const on = lanes.get(key) ?? lanes.get("router");
-      on.keys.push(`adapter ${guest.guest}/${adapter.adapter}`);
+      on.keys.push(adapterKey(adapter));
       const text = words(guest, adapter, picture);
       const isWanted = wanted.every((word) => text.includes(word));
       const card = cards.get(on) ?? { guest: guest.guest, kind: guest.kind, adapters: [], isWanted: false };
