@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 /// How long the browser may take for its start, and for one answer.
 const LIMIT: Duration = Duration::from_secs(20);
 
+const MISSING: &str = "no chromium that answers: `tests/run` installs it";
 /// Names that it resolves: evil.example is a page of the web whose name leads to loopback.
 const NAMES: &str =
     "MAP evil.example 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost";
@@ -90,15 +91,12 @@ impl Browser {
             request["sessionId"] = self.session.clone().into();
         }
         let text = request.to_string() + "\0";
-        self.requests
-            .write_all(text.as_bytes())
-            .expect("chromium: run `tests/run`, which installs it");
+        self.requests.write_all(text.as_bytes()).expect(MISSING);
         let end = Instant::now() + LIMIT;
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let message = self.messages.recv_timeout(left);
-            let message =
-                message.unwrap_or_else(|e| panic!("{method}: the browser says nothing: {e}"));
+            let message = message.unwrap_or_else(|e| panic!("{method}: {e}; {MISSING}"));
             if message["id"] == id {
                 assert!(message["error"].is_null(), "{method}: {}", message["error"]);
                 return message["result"].clone();
