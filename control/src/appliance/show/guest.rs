@@ -15,6 +15,7 @@ use dataplane::counters::AdapterCounter;
 use dataplane::wire::ethernet::MacAddr;
 use ipnet::IpNet;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 impl Appliance {
     pub(super) fn guests(&self, name: Option<&Name>) -> Result<Vec<Guest>, Refusal> {
@@ -67,6 +68,9 @@ impl Appliance {
             filter: adapter.filter.clone(),
             announce: adapter.announce,
             probe: adapter.probe,
+            rate: adapter.limits.rate.asked(),
+            class_rate: adapter.limits.class_rates(),
+            storm: adapter.limits.storm_pps.map(NonZeroU32::get),
             vhost_user: None,
             stats: self.adapter_stats(adapter),
         }
