@@ -5,6 +5,7 @@ mod front_end;
 mod guest;
 mod metrics;
 mod network;
+mod page;
 mod port;
 mod program;
 mod route;
@@ -39,6 +40,7 @@ impl Appliance {
             Show::Classes(name) => Answer::Classes(self.classes(name.as_ref())?),
             Show::Latency => Answer::Latency(self.latency()),
             Show::Metrics => Answer::Metrics(Box::new(self.reading())),
+            Show::Picture => Answer::Picture(Box::new(self.picture()?)),
         })
     }
 }
@@ -50,6 +52,7 @@ pub(super) fn absent(what: &str, name: impl Display, list: &str) -> Refusal {
 
 /// Drops by reason, zeros left out.
 fn drop_counts(of: impl Fn(DropReason) -> u64) -> DropCounts {
-    let counts = DropReason::ALL.into_iter().map(|reason| (reason.name().to_owned(), of(reason)));
-    counts.filter(|(_, count)| *count > 0).collect()
+    let counts = DropReason::ALL.into_iter().map(|reason| (reason, of(reason)));
+    let counts = counts.filter(|(_, count)| *count > 0);
+    counts.map(|(reason, count)| (reason.name().to_owned(), count)).collect()
 }

@@ -1,6 +1,6 @@
 //! From a configuration file to a running appliance, and its orderly end.
 //!
-//! Order: file, sockets, state, DPDK, pool, workers, ports and guests, API and metrics. What the operator named in the
+//! Order: file, sockets, state, DPDK, pool, workers, ports and guests, API, metrics and page. What the operator named in the
 //! file has to open, or the start fails in one line; a guest's port that does not (its namespace may
 //! not be there yet) is told, and tried again until it does.
 
@@ -13,11 +13,13 @@ use crate::api::view::{EventKind, PortLabel};
 use crate::cli::prompt;
 use crate::config::{self, Config, ConfigError, Polling, StartPlan, plan_start};
 use crate::heartbeat::Beats;
+use crate::http::{BoundTcp, ListenError};
 use crate::journal::{Store, StoreError};
 use crate::manager::Manager;
-use crate::metrics::{self, Baselines, BoundMetrics, MetricsError};
+use crate::metrics::{self, Baselines};
 use crate::neighbor::cache::Limits;
 use crate::neighbor::{AddressClaims, NeighborCache};
+use crate::page;
 use crate::privileges::{self, PrivilegeError, syscalls};
 use crate::publish::{FreshTables, PublishError, Publisher, WorkerEnd, Workers};
 use crate::registry::{Effect, Origin, Port, Registry};
@@ -82,9 +84,9 @@ pub enum StartError {
     /// The control socket.
     #[error(transparent)]
     Socket(#[from] SocketError),
-    /// Where metrics are to be served.
+    /// Where metrics or the page are to be served.
     #[error(transparent)]
-    Metrics(#[from] MetricsError),
+    Listen(#[from] ListenError),
     /// Rights to give away.
     #[error(transparent)]
     Privileges(#[from] PrivilegeError),
@@ -104,7 +106,8 @@ pub enum StartError {
 /// Sockets that listen and are not served yet.
 struct Bound {
     api: BoundSocket,
-    metrics: Option<BoundMetrics>,
+    metrics: Option<BoundTcp>,
+    page: Option<BoundTcp>,
 }
 
 /// Nanoseconds per 2^32 turns of the time stamp counter. Written once, before workers start.
@@ -141,6 +144,7 @@ pub fn run(options: &RunOptions) -> Result<std::convert::Infallible, StartError>
     let bound = Bound {
         api: server::bind(&settings.socket, settings.socket_group.as_deref())?,
         metrics: settings.metrics.map(metrics::bind).transpose()?,
+        page: settings.page.map(page::bind).transpose()?,
     };
     let mut store = Store::open(&settings.state_dir)?;
     let (plan, notices) = recall(&config, &mut store, options.apply)?;
@@ -316,7 +320,7 @@ impl Appliance {
         Ok(())
     }
 
-    /// Serves the control socket and metrics, and works until told to end.
+    /// Serves the control socket, metrics and the page, and works until told to end.
     fn serve_sockets(&mut self, bound: Bound, interactive: bool) -> Result<(), StartError> {
         let (backend, requests) = backend::channel(PATIENCE);
         let core = core_affinity::CoreId { id: self.config.appliance.control_core };
@@ -337,8 +341,15 @@ impl Appliance {
         let metrics_server = match bound.metrics {
             Some(bound) => {
                 served = format!("{served}; metrics on http://{}/metrics", bound.address());
-                let started = metrics::start(bound, backend, for_servers);
+                let started = metrics::start(bound, backend.clone(), for_servers.clone());
                 Some(started.map_err(system("metrics"))?)
+            }
+            None => None,
+        };
+        let page_server = match bound.page {
+            Some(bound) => {
+                served = format!("{served}; page on http://{}/", bound.address());
+                Some(page::start(bound, backend, for_servers).map_err(system("page"))?)
             }
             None => None,
         };
@@ -358,7 +369,7 @@ impl Appliance {
         self.serve(&requests);
         drop(requests);
         server.stop();
-        drop(metrics_server);
+        drop((metrics_server, page_server));
         Ok(())
     }
 

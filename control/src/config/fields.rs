@@ -46,6 +46,7 @@ pub(super) fn of_appliance(appliance: &Appliance) -> Vec<Field> {
         field("socket", quoted(appliance.socket.display()), false),
         optional("socket_group", group),
         optional("metrics", metrics),
+        optional("page", appliance.page.map(quoted)),
         field("state_dir", quoted(appliance.state_dir.display()), false),
         field("eal", list(&appliance.eal), appliance.eal.is_empty()),
     ]

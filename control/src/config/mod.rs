@@ -82,6 +82,8 @@ pub struct Appliance {
     pub socket_group: Option<String>,
     /// Where metrics are served over TCP; nowhere where absent.
     pub metrics: Option<SocketAddr>,
+    /// Where the page is served, a loopback address; nowhere where absent.
+    pub page: Option<SocketAddr>,
     /// Directory of the registered state.
     pub state_dir: PathBuf,
     /// Arguments for EAL.
@@ -98,6 +100,7 @@ impl Default for Appliance {
             socket: "/run/guestway/api.sock".into(),
             socket_group: None,
             metrics: None,
+            page: None,
             state_dir: "/var/lib/guestway".into(),
             eal: Vec::new(),
         }

@@ -10,7 +10,7 @@ use crate::model::{
 };
 use crate::registry::{AGE_S, DEFAULT_NETWORK, MAX_MACS, MTU, QUEUES_MAX, STORM_PPS, VLAN_ID};
 use ipnet::IpNet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use toml::Spanned;
 use toml::de::DeTable;
 
@@ -29,7 +29,7 @@ const ROOT: [&str; 10] = [
     "class",
     "guest",
 ];
-const APPLIANCE: [&str; 9] = [
+const APPLIANCE: [&str; 10] = [
     "workers",
     "control_core",
     "mbufs",
@@ -37,6 +37,7 @@ const APPLIANCE: [&str; 9] = [
     "socket",
     "socket_group",
     "metrics",
+    "page",
     "state_dir",
     "eal",
 ];
@@ -185,11 +186,24 @@ fn read_appliance(root: &Section<'_>) -> Appliance {
         section.refuse("socket_group", "is empty; leave it out for root alone");
     }
     appliance.metrics = section.address("metrics", "an address and port, like 127.0.0.1:9650");
+    appliance.page = page(&section);
     appliance.eal = section.strings("eal", |text| Ok(text.to_owned())).unwrap_or_default();
     for message in eal_faults(&appliance.eal) {
         section.refuse("eal", message);
     }
     appliance
+}
+
+/// Where the page is served: whoever reaches it sees every guest, so nobody from elsewhere does.
+fn page(section: &Section<'_>) -> Option<SocketAddr> {
+    let address: SocketAddr =
+        section.address("page", "an address and port, like 127.0.0.1:9651")?;
+    if address.ip().is_loopback() {
+        return Some(address);
+    }
+    let says = "is no loopback address; the page is for this host alone, like 127.0.0.1:9651";
+    section.refuse("page", format!("{address} {says}"));
+    None
 }
 
 fn absolute_path<'a>(section: &Section<'a>, key: &str, longest: usize) -> Option<&'a str> {

@@ -86,14 +86,20 @@ impl Appliance {
                 });
             }
         }
-        let mut ports = PortCounts::default();
-        self.publisher.ports().for_each(|(_, entry)| ports.add(&self.port_counts(entry.id)));
+        let ports = self.counts_of_all_ports();
         let sum = |reason: DropReason| match guest {
             Some(_) => in_all.drops(reason),
             None => ports.drops(reason),
         };
         let dropped = DropReason::ALL.into_iter().map(sum).sum();
         Ok(Drops { dropped, drops: drop_counts(sum), adapters })
+    }
+
+    /// Counters of all open ports, summed.
+    pub(super) fn counts_of_all_ports(&self) -> PortCounts {
+        let mut sum = PortCounts::default();
+        self.publisher.ports().for_each(|(_, entry)| sum.add(&self.port_counts(entry.id)));
+        sum
     }
 
     pub(super) fn config_text(&self) -> ConfigText {
