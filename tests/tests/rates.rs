@@ -13,8 +13,9 @@ const TCP_HEADERS: f64 = 66.0;
 const TCP_DATA: f64 = 1448.0;
 /// Bytes of a datagram's data.
 const DATAGRAM: u32 = 1200;
-/// How far from its value a rate may be.
+/// How far from its value a rate may be over ten seconds; and over one, in which a hiccup of the machine counts.
 const TOLERANCE: f64 = 0.03;
+const TOLERANCE_SHORT: f64 = 0.08;
 
 /// Rates, bits per second.
 fn rates() -> Vec<f64> {
@@ -31,7 +32,8 @@ fn seconds() -> f64 {
 #[track_caller]
 fn assert_rate(what: &str, measured: f64, want: f64) {
     println!("{what}: {:.3} of {:.3} Mbit/s", measured / 1e6, want / 1e6);
-    assert!((measured / want - 1.0).abs() <= TOLERANCE, "{what}: {measured} bit/s, want {want}");
+    let tolerance = if RATE_SECONDS.now() < 10 { TOLERANCE_SHORT } else { TOLERANCE };
+    assert!((measured / want - 1.0).abs() <= tolerance, "{what}: {measured} bit/s, want {want}");
 }
 
 /// Bytes and packets that a host has received.
@@ -105,7 +107,7 @@ fn vz9_a_guest_keeps_to_its_rate_each_way_and_by_class() {
         shown.contains("in 1 Mbit/s, out 1 Mbit/s") && shown.contains("10 frames/s"),
         "{shown}"
     );
-    ct1.output(&format!("ping -q -f -c 300 -s 1400 -W 1 {near}"));
+    ct1.output(&format!("ping -q -f -l 200 -c 300 -s 1400 -W 1 {near}"));
     let (drops, stats) = (
         app.json("show drops ct1")["drops"].clone(),
         app.json("show guest ct1")["adapters"][0]["stats"].clone(),
