@@ -23,7 +23,9 @@ use crate::io::{Io, Readiness, RxQueue};
 use crate::pipeline::{Departures, Path, SEND_AT_ONCE, TxPort};
 use crate::punt::Inject;
 use crate::record::{NetworkRecord, PortRecord};
+use crate::sight::capture::Capture;
 use crate::sight::latency::Latencies;
+use crate::sight::trace::Tracer;
 use crate::table::{Ipv4Fib, Reader};
 use crossbeam::queue::ArrayQueue;
 use hdrhistogram::Histogram;
@@ -86,6 +88,10 @@ pub enum Command<I: Io> {
     SwapHistogram(Box<Histogram<u64>>),
     /// Measure how long packets stay from now on, or no more; what was measured comes back.
     SetLatencies(Option<Box<Latencies>>),
+    /// Copy frames from now on, or no more.
+    SetCapture(Option<Box<Capture>>),
+    /// Write the way of packets down from now on, or no more.
+    SetTrace(Option<Box<Tracer>>),
     /// Send what waits, return. What another worker hands over later is lost: take all receive
     /// queues back first.
     Shutdown,
@@ -119,6 +125,10 @@ pub enum Displaced<I: Io> {
     Histogram(Box<Histogram<u64>>),
     /// How long packets stayed.
     Latencies(Option<Box<Latencies>>),
+    /// A capture that copies no more.
+    Capture(Option<Box<Capture>>),
+    /// A trace that is over.
+    Trace(Option<Box<Tracer>>),
     /// An acknowledgement: nothing was displaced.
     Nothing,
 }
@@ -212,6 +222,8 @@ pub struct Worker<I: Io> {
     histogram: Box<Histogram<u64>>,
     /// While it is asked how long packets stay.
     latencies: Option<Box<Latencies>>,
+    /// Whether bursts take the way of those that somebody looks at.
+    is_watched: bool,
     account: Account,
     reader: Reader,
     clock_ns: fn() -> u64,
@@ -259,6 +271,7 @@ impl<I: Io> Worker<I> {
             stats: link.stats.clone(),
             histogram: loop_histogram()?,
             latencies: None,
+            is_watched: false,
             account: Account::default(),
             reader,
             clock_ns,
@@ -336,8 +349,8 @@ impl<I: Io> Worker<I> {
             self.account.bursts[size_class(count)] += 1;
             let is_prompt = self.awake <= FEW_QUEUES;
             self.path.egress.is_prompt = is_prompt;
-            if self.latencies.is_some() {
-                self.take_timed(at, burst, now_ns);
+            if self.is_watched {
+                self.take_watched(at, burst, now_ns);
                 return count;
             }
             self.path.run(slot.port, burst, now_ns);
@@ -348,11 +361,12 @@ impl<I: Io> Worker<I> {
         count
     }
 
-    /// The same way for a burst, whose time is taken.
+    /// The same way for a burst that is copied, or whose time is taken.
     #[cold]
-    fn take_timed(&mut self, at: usize, burst: &mut Burst<I::Frame>, now_ns: u64) {
+    fn take_watched(&mut self, at: usize, burst: &mut Burst<I::Frame>, now_ns: u64) {
         let since_ns = (self.clock_ns)();
         let (port, count) = (self.rx[at].port, burst.len());
+        self.path.capture_received(port, burst);
         self.path.run(port, burst, now_ns);
         let courses = self.path.courses(port, count);
         let is_sent = count >= SEND_AT_ONCE || self.path.egress.is_prompt;
@@ -467,11 +481,18 @@ impl<I: Io> Worker<I> {
                 Command::SetLatencies(latencies) => {
                     Displaced::Latencies(std::mem::replace(&mut self.latencies, latencies))
                 }
+                Command::SetCapture(capture) => {
+                    Displaced::Capture(std::mem::replace(&mut self.path.egress.capture, capture))
+                }
+                Command::SetTrace(trace) => {
+                    Displaced::Trace(std::mem::replace(&mut self.path.view.trace, trace))
+                }
                 Command::Shutdown => {
                     self.settle(now_ns);
                     return false;
                 }
             };
+            self.is_watched = self.latencies.is_some() || self.path.egress.capture.is_some();
             // There is room: only this worker pushes, and it looked.
             let _ = self.displaced.push(displaced);
             // Release: who sees the count finds in the queue what was displaced.

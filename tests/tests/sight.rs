@@ -1,8 +1,15 @@
 //! Sight into the path of a packet: what an operator sees of real traffic.
 
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tests::balance::rows;
+use tests::frames::ip;
 use tests::world::address;
-use tests::{Attach, World};
+use tests::{Appliance, Attach, Proc, World, binary, eventually};
+
+const SOON: Duration = Duration::from_secs(5);
 
 #[test]
 fn workers_tell_what_their_cycles_go_into_and_how_long_packets_stay() {
@@ -44,5 +51,154 @@ fn workers_tell_what_their_cycles_go_into_and_how_long_packets_stay() {
         let pkts = one["rx-pkts"].as_u64().expect("a number");
         assert!(each > 10.0 && pkts > 0, "{one}");
     }
+    world.end();
+}
+
+/// `guestway ctl WORDS`, whose words may hold blanks.
+fn ctl(app: &Appliance, words: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    command.args(["ctl", "--socket"]).arg(app.socket()).args(words).stdin(Stdio::null());
+    command
+}
+
+/// The captured packets as tshark reads them: of each the given fields, in a line.
+fn tshark(file: &Path, fields: &[&str]) -> Vec<String> {
+    let mut command = Command::new("tshark");
+    command.args(["-n", "-r"]).arg(file).args(["-T", "fields", "-E", "separator= "]);
+    for field in fields {
+        command.args(["-e", field]);
+    }
+    let output = command.output().expect("tshark");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && !said.contains("damaged"), "{said}");
+    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+}
+
+/// Waits until the capture runs.
+fn capture_runs(app: &Appliance) {
+    eventually("the capture runs", SOON, || {
+        rows(app.json("show capture")).iter().any(|one| one["running"] == true)
+    });
+}
+
+#[test]
+fn a_capture_holds_one_adapters_packets_and_wireshark_and_tcpdump_read_it() {
+    let world = World::routed(Attach::Own, 3);
+    let app = &world.app;
+    let (own, near) = (address(1), address(2));
+    // Neighbors are known before.
+    world.ct(1).run(&format!("ping -q -c 1 -W 2 {near}"));
+    world.ct(3).run(&format!("ping -q -c 1 -W 2 {near}"));
+    let file = world.lab.dir().join("ct1.pcapng");
+    let path = file.display().to_string();
+    let words = ["capture", "ct1/eth0", "file", &path, "filter", "icmp and not host 192.0.2.254"];
+    let running = Proc::start(ctl(app, &words).stdout(Stdio::piped()).stderr(Stdio::piped()));
+    capture_runs(app);
+    let busy = app.refused("capture up0 file /tmp/never.pcapng");
+    assert!(busy.contains("ct1/eth0") && busy.contains("capture stop"), "{busy}");
+    world.ct(1).run(&format!("ping -q -i 0.02 -c 7 -W 2 {near}"));
+    world.ct(3).run(&format!("ping -q -i 0.02 -c 5 -W 2 {near}"));
+    world.ct(2).run(&format!("ping -q -c 1 -s 300 -W 2 {own}"));
+    let counted = || rows(app.json("show capture"))[0]["packets"] == 16;
+    eventually("all are captured", SOON, counted);
+    app.must("capture stop");
+    let output = running.finish();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && said.contains("16 packets captured, 0 dropped"), "{said}");
+    // Each ping and its answer, as many as were sent and in order, and nobody else's.
+    let fields =
+        ["ip.src", "ip.dst", "icmp.type", "icmp.seq", "frame.len", "frame.packet_flags_direction"];
+    let seen = tshark(&file, &fields);
+    let mut want = Vec::new();
+    for sequence in 1..=7 {
+        want.push(format!("{own} {near} 8 {sequence} 98 0x00000001"));
+        want.push(format!("{near} {own} 0 {sequence} 98 0x00000002"));
+    }
+    want.push(format!("{near} {own} 8 1 342 0x00000002"));
+    want.push(format!("{own} {near} 0 1 342 0x00000001"));
+    assert_eq!(seen, want);
+    let times: Vec<f64> = tshark(&file, &["frame.time_epoch"])
+        .iter()
+        .map(|time| time.parse().expect("a time"))
+        .collect();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs_f64();
+    assert!(times.is_sorted() && now - 60.0 < times[0] && times[15] <= now, "{times:?} {now}");
+    // As tcpdump reads it, with the interface and the filter in the file.
+    let text = world.server.run(&format!("tcpdump -n -r {path} icmp[icmptype]=icmp-echo"));
+    assert_eq!(text.lines().filter(|line| line.contains("echo request")).count(), 8, "{text}");
+    let bytes = std::fs::read(&file).expect("the file");
+    let holds = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
+    assert!(holds(b"ct1/eth0") && holds(b"icmp and not host"));
+
+    // One way, so many packets, and no file that is there already.
+    let again = app.refused(&format!("capture ct1/eth0 file {path}"));
+    assert!(again.contains("is there already"), "{again}");
+    let pings = world.ct(1).spawn(&format!("ping -q -i 0.02 -w 3 {near}"));
+    let file = world.lab.dir().join("tx.pcapng");
+    let said =
+        app.must(&format!("capture ct1/eth0 file {} tx packets 4 snaplen 60", file.display()));
+    assert!(said.contains("packets captured"), "{said}");
+    let seen = tshark(&file, &["icmp.type", "frame.cap_len", "frame.len"]);
+    assert_eq!(seen, ["0 60 98"; 4]);
+    drop(pings);
+    // A client that goes takes its capture along.
+    let gone = Proc::start(ctl(app, &["capture", "up0", "file", "-"]).stdout(Stdio::piped()));
+    capture_runs(app);
+    drop(gone);
+    let ended = || rows(app.json("show capture"))[0]["running"] == false;
+    eventually("the capture of a client that went ends", SOON, ended);
+    assert!(app.refused("capture stop").contains("no capture is running"));
+    for (words, why) in [
+        ("capture nobody file x", "no port nobody"),
+        ("capture ct1/eth9 file x", "no adapter ct1/eth9"),
+        ("capture up0 file x filter icmpp", "bad filter"),
+    ] {
+        assert!(app.refused(words).contains(why), "{words}");
+    }
+    world.end();
+}
+
+#[test]
+fn a_reader_that_is_too_slow_misses_frames_that_are_counted_and_no_packet_is_lost() {
+    let world = World::routed(Attach::Own, 2);
+    let app = &world.app;
+    let (own, near) = (address(1), address(2));
+    world.ct(1).run(&format!("ping -q -c 1 -W 2 {near}"));
+    let words = ["capture", "ct1/eth0", "file", "-", "snaplen", "65600"];
+    let mut reader = Proc::start(ctl(app, &words).stdout(Stdio::piped()));
+    capture_runs(app);
+    // Nobody reads, so the pipe is full soon, then the sockets, then the queue of 255 frames.
+    let sender = world.ct(1).udp(ip(&own), 7_700);
+    let sink = world.ct(2).udp(ip(&near), 7_700);
+    let drops = || rows(app.json("show capture"))[0]["dropped"].as_u64().expect("a number");
+    let (mut sent, mut heard) = (0u64, 0u64);
+    sink.set_nonblocking(true).expect("a socket");
+    let mut buffer = [0; 2_000];
+    while drops() == 0 {
+        for _ in 0..20 {
+            sender.send_to(&[7; 1_400], (ip(&near), 7_700)).expect("send");
+            sent += 1;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+        heard += std::iter::from_fn(|| sink.recv(&mut buffer).ok()).count() as u64;
+        assert!(sent < 20_000, "never missed");
+    }
+    eventually("all datagrams arrive", SOON, || {
+        heard += std::iter::from_fn(|| sink.recv(&mut buffer).ok()).count() as u64;
+        heard == sent
+    });
+    let (dropped, mut file) = (drops(), Vec::new());
+    app.must("capture stop");
+    reader.as_child().stdout.take().expect("a pipe").read_to_end(&mut file).expect("the capture");
+    let last = &rows(app.json("show capture"))[0];
+    let (captured, missed) = (last["packets"].as_u64(), last["dropped"].as_u64());
+    assert!(missed >= Some(dropped) && captured > Some(0), "{last}");
+    let path = world.lab.dir().join("slow.pcapng");
+    std::fs::write(&path, &file).expect("a file");
+    assert_eq!(Some(tshark(&path, &["frame.number"]).len() as u64), captured);
+    // isb_ifdrop, in the last block.
+    let option = [&5u16.to_ne_bytes()[..], &8u16.to_ne_bytes(), &missed.unwrap_or(0).to_ne_bytes()];
+    let option = option.concat();
+    assert!(file[file.len() - 60..].windows(option.len()).any(|window| window == option));
     world.end();
 }

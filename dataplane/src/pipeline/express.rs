@@ -119,7 +119,11 @@ pub(super) struct Arrival<'a> {
 pub(super) fn look<F: Frame>(at: &Arrival<'_>, burst: &Burst<F>, lane: &mut Lane) {
     lane.plain.slots = 0;
     lane.plain.padded = 0;
-    match lane.task_of(at.plan) {
+    let task = match &at.view.trace {
+        Some(trace) if trace.follows_all_from(at.record.id) => &Task::None,
+        _ => lane.task_of(at.plan),
+    };
+    match task {
         Task::Route(sender) => {
             let slots = lane.read(&at.plan.pattern, burst, at);
             routed(at, *sender, slots, burst, lane);
@@ -265,6 +269,9 @@ fn routed<F: Frame>(
             let takes = exit.takes(&lane.ways.way(slot), lane.headers.bytes[slot]);
             passed | Slots::from(takes) << slot
         });
+    }
+    if let Some(trace) = &view.trace {
+        slots &= !trace.followed(&lane.ways, count);
     }
     lane.sender = match sender {
         Sender::Shared => None,

@@ -98,6 +98,9 @@ pub(super) fn bridged<F: Frame>(
             passed | Slots::from(takes(&ways.way(slot), heads.bytes[slot])) << slot
         });
     }
+    if let Some(trace) = &view.trace {
+        slots &= !trace.followed(ways, count);
+    }
     lane.sender = Some(member.adapter.adapter);
     lane.plain.slots = slots;
     lane.plain.port = alike.map(|way| way.port());
