@@ -180,14 +180,17 @@ impl Story<'_> {
         let mut parts = Vec::new();
         for (reason, count) in &outcome.drops {
             let times = if *count > 1 { format!(" ({count} frames)") } else { String::new() };
-            parts.push(format!("dropped: {}{times}", reason.name()));
+            parts.push(format!("{}{times}", reason.name()));
         }
         let fate = self.fate();
         if fate == Fate::Punted {
             parts.push(self.punted());
         }
         if outcome.copies > 0 {
-            parts.push(format!("copies: {}", outcome.copies));
+            parts.push(match outcome.copies {
+                1 => "1 copy made".to_owned(),
+                copies => format!("{copies} copies made"),
+            });
         }
         if outcome.generated > 0 {
             parts.push(match self.record.decided {
@@ -198,10 +201,11 @@ impl Story<'_> {
         if !outcome.ports.is_empty() {
             let names: Vec<String> =
                 outcome.ports.iter().map(|port| self.names.port(*port)).collect();
+            let queues = if names.len() == 1 { "queue" } else { "queues" };
             let names = names.join(", ");
             parts.push(match fate {
-                Fate::HandedOver => format!("handed to the worker that sends by {names}"),
-                _ => format!("sent by {names}"),
+                Fate::HandedOver => format!("to the worker that sends by {names}"),
+                _ => format!("to the transmit {queues} of {names}"),
             });
         }
         if parts.is_empty() {

@@ -138,8 +138,10 @@ pub const BURST_SIZES: usize = BURST_PKTS.ilog2() as usize + 1;
 
 /// The fewest and the most frames of bursts of each size.
 pub fn burst_sizes() -> [(u32, u32); BURST_SIZES] {
-    const MOST: u32 = BURST_PKTS as u32;
-    std::array::from_fn(|size| (1 << size, ((2 << size) - 1).min(MOST)))
+    // The last has one size alone: no burst is longer.
+    const _: () = assert!(BURST_PKTS.is_power_of_two());
+    let most = |size| if size + 1 < BURST_SIZES { (2 << size) - 1 } else { 1 << size };
+    std::array::from_fn(|size| (1 << size, most(size)))
 }
 
 /// What a worker says of itself. Written by it alone, read by control; relaxed unless it says other.

@@ -1,13 +1,15 @@
 //! Sight into the path of a packet: what an operator sees of real traffic.
 
+use serde_json::Value;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tests::balance::rows;
-use tests::frames::ip;
-use tests::world::address;
-use tests::{Appliance, Attach, Proc, World, binary, eventually};
+use tests::config::tap;
+use tests::frames::{IPV4, UDP, ethernet, ip, ipv4, mac};
+use tests::world::{OUT, address};
+use tests::{Appliance, Attach, Host, Proc, World, binary, eventually};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -200,5 +202,165 @@ fn a_reader_that_is_too_slow_misses_frames_that_are_counted_and_no_packet_is_los
     let option = [&5u16.to_ne_bytes()[..], &8u16.to_ne_bytes(), &missed.unwrap_or(0).to_ne_bytes()];
     let option = option.concat();
     assert!(file[file.len() - 60..].windows(option.len()).any(|window| window == option));
+    world.end();
+}
+
+/// Traces, does something again and again until that is over, and gives the packets.
+fn traced(app: &Appliance, words: &[&str], mut act: impl FnMut()) -> Vec<Value> {
+    let words = [&["--json", "trace"], words].concat();
+    let mut command = ctl(app, &words);
+    let mut trace = Proc::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    while trace.is_running() {
+        act();
+    }
+    let output = trace.finish();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{words:?}: {said}");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    rows(answer["packets"].clone())
+}
+
+/// What a packet's stages decided, and why.
+fn steps(packet: &Value) -> Vec<String> {
+    let text = |step: &Value, key: &str| step[key].as_str().expect("a text").to_owned();
+    let line = |step: Value| {
+        format!("{} {}: {}", text(&step, "stage"), text(&step, "verdict"), text(&step, "text"))
+    };
+    rows(packet["steps"].clone()).into_iter().map(line).collect()
+}
+
+/// The stages are these in this order, and each tells of all of this.
+#[track_caller]
+fn tells(packet: &Value, fate: &str, want: &[(&str, &[&str])]) {
+    let steps = steps(packet);
+    let fits = |(step, (stage, words)): (&String, &(&str, &[&str]))| {
+        step.starts_with(stage) && words.iter().all(|word| step.contains(word))
+    };
+    let is_so = steps.len() == want.len() && steps.iter().zip(want).all(fits);
+    assert!(packet["fate"] == fate && is_so, "{fate} {want:#?}, not {packet:#}");
+}
+
+#[test]
+fn a_trace_shows_the_way_of_a_routed_a_bridged_a_dropped_and_a_punted_packet() {
+    let world = World::routed_with(Attach::Own, 2, |lab, config| {
+        ["vm1", "vm2"].iter().fold(config, |config, vm| {
+            lab.host(vm);
+            config.vm(vm).adapter("eth0", &tap(vm, "eth0"), "")
+        })
+    });
+    let (vm1, vm2) = (world.lab.known("vm1"), world.lab.known("vm2"));
+    vm1.address("eth0", "10.9.0.1/24");
+    vm2.address("eth0", "10.9.0.2/24");
+    let app = &world.app;
+    let (own, near) = (address(1), address(2));
+    let ping = |from: &Host, to: &str| {
+        from.output(&format!("ping -q -c 1 -W 1 {to}"));
+    };
+    ping(world.ct(1), &near);
+    vm1.reaches("10.9.0.2");
+
+    let packets =
+        traced(app, &["ct1", "rx", "count", "1", "filter", "icmp[icmptype] == 8"], || {
+            ping(world.ct(1), &near);
+        });
+    let [routed] = packets.as_slice() else { panic!("one was asked for: {packets:?}") };
+    let said = routed["packet"].as_str().expect("a text");
+    assert!(said.ends_with(&format!("IPv4 {own} > {near}, ICMP echo request, ttl 64")), "{said}");
+    assert_eq!((&routed["port"], &routed["bytes"]), (&"ct1/eth0".into(), &98.into()));
+    let (to, from) = (format!("destination {near}: adjacency"), format!("source {own}: adjacency"));
+    tells(
+        routed,
+        "sent",
+        &[
+            ("classify route", &[]),
+            ("fib forward", &[&to, "forward by ct2/eth0, adapter ct2/eth0", "mtu 1500"]),
+            ("fib forward", &[&from, "by ct1/eth0"]),
+            ("guard pass", &["may be used by ct1/eth0"]),
+            ("route send", &["by ct2/eth0"]),
+            ("rewrite send", &["ttl 64 > 63"]),
+            ("egress sent", &["to the transmit queue of ct2/eth0"]),
+        ],
+    );
+    // From whoever it comes.
+    let to_it = traced(app, &["ct2/eth0", "tx", "count", "1", "filter", "icmp"], || {
+        ping(world.ct(1), &near);
+    });
+    assert_eq!((&to_it[0]["port"], &to_it[0]["fate"]), (&"ct1/eth0".into(), &"sent".into()));
+
+    let packets =
+        traced(app, &["vm1", "rx", "count", "1", "filter", "icmp"], || ping(&vm1, "10.9.0.2"));
+    tells(
+        &packets[0],
+        "sent",
+        &[
+            ("classify bridge", &["network default"]),
+            ("guard pass", &["vm1/eth0"]),
+            ("mac registered", &["destination on default: adjacency", "bridge by vm2/eth0"]),
+            ("mac registered", &["source on default", "by vm1/eth0"]),
+            ("bridge send", &["by vm2/eth0"]),
+            ("rewrite send", &["as it came"]),
+            ("egress sent", &["to the transmit queue of vm2/eth0"]),
+        ],
+    );
+
+    let wire = world.ct(1).wire("eth0");
+    let gateway = mac(app.json("show guest ct1")["adapters"][0]["server-side"]["mac"]
+        .as_str()
+        .expect("a MAC"));
+    let packet = ipv4("192.0.2.77", OUT, 64, UDP, &[0; 40]);
+    let forged = ethernet(gateway, wire.mac(), IPV4, &packet);
+    let packets = traced(app, &["ct1", "count", "1", "filter", "src host 192.0.2.77"], || {
+        wire.send(&forged);
+        std::thread::sleep(Duration::from_millis(20));
+    });
+    tells(
+        &packets[0],
+        "dropped",
+        &[
+            ("classify route", &[]),
+            ("fib", &["destination 192.0.2.50"]),
+            ("fib", &["source 192.0.2.77"]),
+            ("guard drop", &["spoofed-ip"]),
+            ("egress dropped", &["spoofed-ip"]),
+        ],
+    );
+
+    let packets = traced(app, &["ct1", "rx", "count", "1", "filter", "arp"], || {
+        world.ct(1).output("arping -q -c 1 -w 1 -I eth0 169.254.1.1");
+    });
+    assert!(
+        packets[0]["packet"].as_str().is_some_and(|said| said.contains("ARP who has 169.254.1.1"))
+    );
+    tells(
+        &packets[0],
+        "punted",
+        &[
+            ("classify arp", &["for the appliance"]),
+            ("guard pass", &[]),
+            ("control punted", &["control has it, and answers"]),
+        ],
+    );
+    let socket = world.ct(1).udp(ip(&own), 7_700);
+    let unknown =
+        traced(app, &["ct1", "rx", "count", "1", "filter", "udp and dst host 192.0.2.99"], || {
+            socket.send_to(b"?", (ip("192.0.2.99"), 9)).expect("send");
+            std::thread::sleep(Duration::from_millis(20));
+        });
+    let told = steps(&unknown[0]);
+    assert!(
+        unknown[0]["fate"] == "punted" && told.iter().any(|step| step.starts_with("fib glean")),
+        "{told:?}"
+    );
+    let last = told.last().expect("a step");
+    assert!(last.contains("asks by ARP who has 192.0.2.99 on up0"), "{last}");
+
+    // As an operator reads it; and it ends by itself.
+    let pings = world.ct(1).spawn(&format!("ping -q -i 0.02 -w 3 {near}"));
+    let text = app.must("trace ct1 count 4");
+    assert_eq!(text.matches("packet ").count(), 4, "{text}");
+    drop(pings);
+    let nothing = app.must("trace vm2 count 1 seconds 1 filter tcp");
+    assert!(nothing.contains("no packet of vm2"), "{nothing}");
+    assert!(app.refused("trace nobody").contains("nobody"));
     world.end();
 }

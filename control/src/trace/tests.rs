@@ -114,7 +114,7 @@ fn a_routed_packet() {
             "guard pass its source may be used by ct1/eth0",
             "route send by port2",
             "rewrite send 02:00:00:00:00:fe > 02:00:00:00:00:03, ttl 64 > 63",
-            "egress sent sent by port2",
+            "egress sent to the transmit queue of port2",
         ]
     );
 }
@@ -126,7 +126,7 @@ fn a_dropped_one_ends_where_it_was_dropped() {
     outcome.drops.push((DropReason::SpoofedIp, 1));
     let record = Record { guarded: drop, decided: drop, rewritten: drop, outcome, ..routed() };
     let told = lines(&record);
-    assert_eq!(told[3..], ["guard drop spoofed-ip", "egress dropped dropped: spoofed-ip"]);
+    assert_eq!(told[3..], ["guard drop spoofed-ip", "egress dropped spoofed-ip"]);
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn a_bridged_one_shows_its_macs_and_a_flooded_one_who_got_it() {
     let flooded = Record { decided: Verdict::Flood(network), outcome, ..record };
     let told = lines(&flooded);
     assert_eq!(told[4], "bridge flood to all of network lan0");
-    assert_eq!(told[5], "egress sent copies: 1; sent by port2, port3");
+    assert_eq!(told[5], "egress sent 1 copy made; to the transmit queues of port2, port3");
 }
 
 #[test]

@@ -34,8 +34,8 @@ const FILTER_BYTES_MAX: usize = 4_096;
 const NAP: Duration = Duration::from_millis(5);
 /// Bytes of one piece of the body.
 const PIECE_BYTES: usize = 64 << 10;
-/// Between two readings of the wall clock, by which the workers' clock is told.
-const CLOCK_EVERY: Duration = Duration::from_secs(1);
+/// Between two readings of the wall clock, by which the workers' clock is told, ns.
+const CLOCK_EVERY_NS: u64 = 1_000_000_000;
 
 /// What is to be captured.
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -166,7 +166,7 @@ impl Wall {
 
     fn now(&mut self) -> Duration {
         let now_ns = (self.clock_ns)();
-        if now_ns.saturating_sub(self.at_ns) > CLOCK_EVERY.as_nanos() as u64 {
+        if now_ns.saturating_sub(self.at_ns) > CLOCK_EVERY_NS {
             *self = Self::new(self.clock_ns);
         }
         self.of(now_ns)
