@@ -140,7 +140,8 @@ pub const BURST_SIZES: usize = BURST_PKTS.ilog2() as usize + 1;
 pub fn burst_sizes() -> [(u32, u32); BURST_SIZES] {
     // The last has one size alone: no burst is longer.
     const _: () = assert!(BURST_PKTS.is_power_of_two());
-    let most = |size| if size + 1 < BURST_SIZES { (2 << size) - 1 } else { 1 << size };
+    let most =
+        |size: usize| -> u32 { if size + 1 < BURST_SIZES { (2 << size) - 1 } else { 1 << size } };
     std::array::from_fn(|size| (1 << size, most(size)))
 }
 
