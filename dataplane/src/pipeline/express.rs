@@ -119,11 +119,7 @@ pub(super) struct Arrival<'a> {
 pub(super) fn look<F: Frame>(at: &Arrival<'_>, burst: &Burst<F>, lane: &mut Lane) {
     lane.plain.slots = 0;
     lane.plain.padded = 0;
-    let task = match &at.view.trace {
-        Some(trace) if trace.follows_all_from(at.record.id) => &Task::None,
-        _ => lane.task_of(at.plan),
-    };
-    match task {
+    match lane.task_of(at.plan) {
         Task::Route(sender) => {
             let slots = lane.read(&at.plan.pattern, burst, at);
             routed(at, *sender, slots, burst, lane);
@@ -271,7 +267,7 @@ fn routed<F: Frame>(
         });
     }
     if let Some(trace) = &view.trace {
-        slots &= !trace.followed(&lane.ways, count);
+        slots &= !trace.followed(record.id, burst, &lane.ways);
     }
     lane.sender = match sender {
         Sender::Shared => None,

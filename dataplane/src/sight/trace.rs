@@ -1,7 +1,7 @@
 //! The way of single packets, stage by stage, with the table entries that decided.
 //!
-//! While a worker has a [`Tracer`], packets of the ports that it follows don't take the express lane: the
-//! stages, which would pass them alike, have them one by one and leave what they found in a [`Record`].
+//! While a worker has a [`Tracer`], packets that it may be asked for don't take the express lane: the stages,
+//! which would pass them alike, have them one by one and leave what they found in a [`Record`].
 //! Records lie in a bounded queue with room for as many as were asked for; when it is full it is over.
 
 use super::bpf::Program;
@@ -153,21 +153,20 @@ impl Tracer {
         self.worker
     }
 
-    /// Whether nothing of what comes in by a port may take the lane.
-    pub(crate) fn follows_all_from(&self, port: PortId) -> bool {
-        self.selection.received && self.selection.targets.iter().any(|one| one.port == port)
-    }
-
-    /// Of the first so many frames, those that lead where they are followed.
-    pub(crate) fn followed(&self, ways: &Ways, count: usize) -> Slots {
-        if !self.selection.sent {
-            return 0;
-        }
-        let leads_there = |slot: &usize| {
-            let way = ways.way(*slot);
-            self.selection.targets.iter().any(|one| one.is(way.port(), way.adapter()))
+    /// Of a burst that came in by a port and leads these ways, the frames that may be among those that are asked
+    /// for.
+    #[cold]
+    pub(crate) fn followed<F: Frame>(&self, port: PortId, burst: &[F], ways: &Ways) -> Slots {
+        let Selection { targets, received, sent, .. } = &self.selection;
+        let came_there = *received && targets.iter().any(|one| one.port == port);
+        let leads_there = |slot: usize| {
+            let way = ways.way(slot);
+            *sent && targets.iter().any(|one| one.is(way.port(), way.adapter()))
         };
-        (0..count).filter(leads_there).fold(0, |slots, slot| slots | 1 << slot)
+        let is_followed =
+            |(slot, frame): &(usize, &F)| (came_there || leads_there(*slot)) && self.wants(*frame);
+        let followed = burst.iter().enumerate().filter(is_followed);
+        followed.fold(0, |slots, (slot, _)| slots | 1 << slot)
     }
 
     /// Whether a frame may be one of those that are asked for.

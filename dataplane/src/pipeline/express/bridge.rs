@@ -99,7 +99,7 @@ pub(super) fn bridged<F: Frame>(
         });
     }
     if let Some(trace) = &view.trace {
-        slots &= !trace.followed(ways, count);
+        slots &= !trace.followed(record.id, burst, ways);
     }
     lane.sender = Some(member.adapter.adapter);
     lane.plain.slots = slots;
