@@ -10,11 +10,13 @@ use utoipa::ToSchema;
 
 pub use name::{BadName, Name};
 pub use prefix::{BadPrefix, parse_prefix};
+pub use rate::{BadRate, ClassRates, Rate, check_rate, parse_rate, shown_rate};
 pub(crate) use spec::namespace_name;
 pub use spec::{BadSpec, Namespace, PciAddress, PortSpec, TapSpec, VdevSpec, VhostUserSpec};
 
 mod name;
 mod prefix;
+mod rate;
 mod spec;
 
 /// What kind of guest it is; decides the default mode (HR-2, HR-15).
@@ -98,21 +100,17 @@ pub struct AdapterWish {
     /// Whether an address is probed on the LAN before use (RFC 5227); on where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<bool>,
-    /// Rate limit: part of the contract, refused in this version.
+    /// Rate limit of all its traffic; none where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
-}
-
-/// Rate limit of an adapter, bits per second, seen from the guest.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Rate {
-    /// Towards the guest.
-    #[serde(default, rename = "in", skip_serializing_if = "Option::is_none")]
-    pub in_bps: Option<u64>,
-    /// From the guest.
-    #[serde(default, rename = "out", skip_serializing_if = "Option::is_none")]
-    pub out_bps: Option<u64>,
+    /// Rate limits of its traffic by destination class; a class that is left out stays as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<std::collections::BTreeMap<String, Rate>>)]
+    pub class_rate: Option<ClassRates>,
+    /// Frames per second of broadcast, multicast and unknown unicast from the guest that may be flooded,
+    /// 1 to 1000000; 0, and where absent: the built-in limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storm: Option<u32>,
 }
 
 /// What a network is attached to.
@@ -372,7 +370,7 @@ pub enum Change {
         #[schema(value_type = String)]
         mac: MacAddr,
     },
-    /// Destination class for accounting.
+    /// Destination class for accounting and rates.
     ClassAdd {
         class: Name,
         #[schema(value_type = Vec<String>)]

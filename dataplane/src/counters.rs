@@ -99,6 +99,10 @@ pub enum DropReason {
     NoReceiver,
     /// Network detached or unknown.
     NetworkUnknown,
+    /// From a guest beyond its rate limit.
+    RateOut,
+    /// To a guest beyond its rate limit.
+    RateIn,
     /// Punt: the port's rate limit.
     PuntRate,
     /// Punt: control's queue is full.
@@ -125,7 +129,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons, in order of their numbers.
-    pub const ALL: [DropReason; 51] = {
+    pub const ALL: [DropReason; 53] = {
         use DropReason::*;
         [
             Stopped,
@@ -168,6 +172,8 @@ impl DropReason {
             Isolated,
             NoReceiver,
             NetworkUnknown,
+            RateOut,
+            RateIn,
             PuntRate,
             PuntFull,
             EgressClosed,
@@ -227,6 +233,8 @@ impl DropReason {
             Self::Isolated => "isolated",
             Self::NoReceiver => "no-receiver",
             Self::NetworkUnknown => "network-unknown",
+            Self::RateOut => "rate-out",
+            Self::RateIn => "rate-in",
             Self::PuntRate => "punt-rate",
             Self::PuntFull => "punt-full",
             Self::EgressClosed => "egress-closed",

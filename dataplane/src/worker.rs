@@ -18,9 +18,9 @@
 //! for the old port is sent by the new one.
 
 use crate::frame::{BURST_PKTS, Burst};
-use crate::ids::{NetworkId, PortId};
+use crate::ids::{AdapterId, NetworkId, PortId};
 use crate::io::{Io, Readiness, RxQueue};
-use crate::pipeline::{Departures, Path, SEND_AT_ONCE, TxPort};
+use crate::pipeline::{Departures, Early, Limits, Path, SEND_AT_ONCE, Shaping, TxPort};
 use crate::punt::Inject;
 use crate::record::{NetworkRecord, PortRecord};
 use crate::sight::capture::Capture;
@@ -82,6 +82,10 @@ pub enum Command<I: Io> {
     SetIcmpSource(Ipv4Addr),
     /// Class of each address; `None` while there are no classes.
     SetClasses(Option<Arc<Ipv4Fib>>),
+    /// Rate limits are kept from now on; `None` once nobody has one.
+    SetShaping(Option<Box<Shaping<I::Frame>>>),
+    /// An adapter's limits, or none.
+    SetLimits(AdapterId, Option<Arc<Limits>>),
     /// `start` and `stop`.
     SetForwarding(bool),
     /// Record loop times here; the filled histogram comes back.
@@ -121,6 +125,10 @@ pub enum Displaced<I: Io> {
     Network(Option<Arc<NetworkRecord>>),
     /// Classes that are in force no more.
     Classes(Option<Arc<Ipv4Fib>>),
+    /// Limits that are kept no more; nothing waits in them.
+    Shaping(Option<Box<Shaping<I::Frame>>>),
+    /// Likewise an adapter's, or new ones that nobody could keep.
+    Limits(Option<Arc<Limits>>),
     /// Loop times since the last swap.
     Histogram(Box<Histogram<u64>>),
     /// How long packets stayed.
@@ -314,6 +322,8 @@ impl<I: Io> Worker<I> {
     /// Once round: every receive queue, what control and other workers ask for, then all buffers out.
     /// Returns the frames taken in.
     pub fn poll(&mut self, burst: &mut Burst<I::Frame>, now_ns: u64) -> usize {
+        // What has waited for its time is older than all else.
+        self.path.release(now_ns);
         // What was handed over or held is older than what the queues have now. No more than so many:
         // neither ring can keep the worker from its ports.
         let mut pkts = self.take_in(BURST_PKTS, QUEUE_DEPARTURES / 4, now_ns);
@@ -433,8 +443,10 @@ impl<I: Io> Worker<I> {
         injects + departures
     }
 
-    /// Empties both rings and all buffers: nothing waits here that is older than now.
-    fn settle(&mut self, now_ns: u64) {
+    /// Empties both rings and all buffers, and puts out before its time what waits for that and is chosen:
+    /// nothing of it waits here that is older than now.
+    fn settle(&mut self, early: Early, now_ns: u64) {
+        self.path.release_early(early);
         self.take_in(QUEUE_INJECTS, QUEUE_DEPARTURES, now_ns);
         self.path.flush();
     }
@@ -449,15 +461,20 @@ impl<I: Io> Worker<I> {
             let Some(command) = self.commands.pop() else { break };
             let displaced = match command {
                 Command::AddRx { port, queue, rx } => {
-                    self.settle(now_ns);
+                    self.settle(Early::From(port), now_ns);
                     self.add_rx(port, queue, rx)
                 }
-                Command::RemoveRx { port, queue } => self.remove_rx(port, queue),
+                Command::RemoveRx { port, queue } => {
+                    if self.path.waiting() > 0 {
+                        self.settle(Early::From(port), now_ns);
+                    }
+                    self.remove_rx(port, queue)
+                }
                 Command::SetTx { port, tx } => {
                     // Where there was no way nothing waits for an old one, and what other workers
                     // hand over already is for the new one.
                     if self.path.egress.has(port) {
-                        self.settle(now_ns);
+                        self.settle(Early::To(port), now_ns);
                     }
                     Displaced::Tx { port, tx: self.path.set_way(port, tx) }
                 }
@@ -473,6 +490,10 @@ impl<I: Io> Worker<I> {
                 }
                 Command::SetClasses(classes) => {
                     Displaced::Classes(std::mem::replace(&mut self.path.view.classes, classes))
+                }
+                Command::SetShaping(shaping) => Displaced::Shaping(self.path.set_shaping(shaping)),
+                Command::SetLimits(adapter, limits) => {
+                    Displaced::Limits(self.path.set_limits(adapter, limits))
                 }
                 Command::SetForwarding(is_forwarding) => {
                     self.path.view.is_forwarding = is_forwarding;
@@ -491,7 +512,7 @@ impl<I: Io> Worker<I> {
                     Displaced::Trace(std::mem::replace(&mut self.path.view.trace, trace))
                 }
                 Command::Shutdown => {
-                    self.settle(now_ns);
+                    self.settle(Early::All, now_ns);
                     return false;
                 }
             };

@@ -29,6 +29,8 @@ pub const FLOOD_MACS: Count = Count { ci: 5_000, long: 100_000 };
 pub const NUMBERED_FRAMES: Count = Count { ci: 2_000, long: 100_000 };
 /// Seconds of iperf3 per pair.
 pub const IPERF_SECONDS: Count = Count { ci: 10, long: 30 };
+/// Seconds over which a limited rate is measured, for each kind of traffic and way.
+pub const RATE_SECONDS: Count = Count { ci: 1, long: 10 };
 /// Containers that come and go on the shared port while another pair talks.
 pub const SHARED_CHURN: Count = Count { ci: 5, long: 50 };
 /// Hostile vhost-user front-ends, one after another, half of them in each of two tests.

@@ -5,7 +5,7 @@ use super::backend::{
 };
 use super::server::{self, Server};
 use super::view;
-use crate::model::{Change, GuestKind, Mode, Name, NetworkAttach, UnknownUnicast};
+use crate::model::{Change, GuestKind, Mode, Name, NetworkAttach, Rate, UnknownUnicast};
 use dataplane::sight::capture::Feed;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -331,6 +331,9 @@ fn guest_ct1() -> view::Guest {
             filter: Default::default(),
             announce: true,
             probe: true,
+            rate: Some(Rate { in_bps: Some(10_000_000), out_bps: Some(2_500_000) }),
+            class_rate: [(name("local"), Rate { in_bps: None, out_bps: Some(1_000) })].into(),
+            storm: Some(100),
             vhost_user: None,
             stats: view::AdapterStats { rx_pkts: 5, dropped: 7, ..Default::default() },
         }],

@@ -11,6 +11,7 @@ mod configure;
 mod counts;
 mod device;
 mod join;
+mod limits;
 mod links;
 mod neighbors;
 mod service;
@@ -31,7 +32,7 @@ use crate::manager::Manager;
 use crate::metrics::Baselines;
 use crate::neighbor::{AddressClaims, NeighborCache, Target};
 use crate::publish::Publisher;
-use crate::registry::Registry;
+use crate::registry::{AdapterKey, Registry};
 use arp::Held;
 use dataplane::counters::{AdapterCounts, Counters, PortCounts};
 use dataplane::dpdk::{DpdkIo, Eal, Pool};
@@ -103,6 +104,8 @@ pub struct Appliance {
     is_restoring: bool,
     /// When each address in use elsewhere was last told of.
     conflicts_told: HashMap<Ipv4Addr, u64>,
+    /// What was told of each adapter that is over its limit.
+    limits_told: HashMap<AdapterKey, limits::Told>,
 }
 
 /// Why a port is not open, or not set up.
@@ -169,6 +172,7 @@ impl Appliance {
         self.look_at_links();
         self.retry_failed();
         self.tick_accounts();
+        self.tell_limits();
         self.tell_status();
     }
 

@@ -36,6 +36,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+/// One of so many mbufs may hold a frame that waits because of a rate limit, at all workers together.
+const WAITING_SHARE: usize = 4;
 /// Frames that may wait for control, per worker.
 const PUNTS: usize = 1024;
 
@@ -214,7 +216,9 @@ fn build(
     for (position, core) in settings.workers.iter().enumerate() {
         ends.push(launch(eal, position, *core, &fresh, &pool)?);
     }
-    let publisher = Publisher::new(fresh, Workers::new(ends))?;
+    let mut publisher = Publisher::new(fresh, Workers::new(ends))?;
+    let workers = settings.workers.len().max(1);
+    publisher.set_shaping_room(settings.mbufs as usize / WAITING_SHARE / workers);
     let seed = std::process::id().into();
     let now = Instant::now();
     let appliance = Appliance {
@@ -249,6 +253,7 @@ fn build(
         chores_due: now,
         is_restoring: true,
         conflicts_told: HashMap::new(),
+        limits_told: HashMap::new(),
     };
     if shares_core {
         let core = appliance.config.appliance.control_core;

@@ -1,5 +1,7 @@
 //! What each command orders: changes, a question to the API, or something of the client's own.
 
+mod limits;
+
 use super::capture::CaptureOrder;
 use super::grammar::Values;
 use super::grammar::kind::filters;
@@ -282,7 +284,9 @@ fn adapter_wish(values: &Values, port: &str) -> Result<AdapterWish, String> {
         filter: values.text("filter").map(filters).transpose()?,
         announce: values.switch("announce"),
         probe: values.switch("probe"),
-        ..Default::default()
+        rate: limits::rate(values)?,
+        class_rate: limits::class_rates(values)?,
+        storm: limits::storm(values)?,
     })
 }
 

@@ -32,6 +32,8 @@ fn every_show_prints_what_it_is_asked() {
         ("show version", &["guestway 0.1.0", "22.11.11", "forwarding on"][..]),
         ("show guest all", &["GUEST", "ct1", "host-routed", "203.0.113.11/32 (probing)"]),
         ("show guest ct1", &["guest side", "server side", "169.254.1.1", "spoofed-ip|dropped"]),
+        ("show guest ct1", &["rate:            in 10 Mbit/s, out 2.5 Mbit/s", "storm:  "]),
+        ("show guest ct1", &["class local:   out 1 kbit/s", "100 frames/s"]),
         ("show network", &["lan0", "up0, VLAN 100", "tap,iface=srv-lan0"]),
         ("show network lan0", &["vm1/eth0", "198.51.100.1/24", "300 s", "3 static, 1 learned"]),
         ("show port info all", &["up0", "uplink", "net_tap0,iface=up0", "0@1"]),
@@ -207,6 +209,12 @@ fn completion_offers_words_and_names_that_are_there() {
     assert_eq!(words("adapter set ct1 eth0 mode "), ["host-routed", "virtual-network"]);
     let keys = words("adapter set ct1 eth0 mtu 1400 ");
     assert!(keys.contains(&"mode".into()) && !keys.contains(&"mtu".into()), "{keys:?}");
+    assert_eq!(words("adapter set ct1 eth0 rate "), ["in", "out"]);
+    assert_eq!(words("adapter set ct1 eth0 class-rate "), ["near"]);
+    assert_eq!(words("adapter set ct1 eth0 class-rate local "), ["in", "out"]);
+    assert_eq!(words("adapter set ct1 eth0 class-rate local in "), ["none"]);
+    let again = words("adapter set ct1 eth0 rate in 1M ");
+    assert!(again.contains(&"rate".into()) && again.contains(&"class-rate".into()), "{again:?}");
     assert_eq!(words("show port stats "), ["all", "up0"]);
     assert_eq!(words("network set lan0 uplink "), ["up0"]);
     assert_eq!(words("show mac l"), ["lan0"]);

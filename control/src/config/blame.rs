@@ -14,6 +14,7 @@ pub(super) fn named_by(change: &Change) -> Vec<Missing> {
         Change::AdapterAdd { guest, wish, .. } => {
             let mut names = vec![Missing::Guest(guest.clone())];
             names.extend(wish.network.clone().map(Missing::Network));
+            names.extend(wish.class_rate.iter().flatten().map(|(c, _)| Missing::Class(c.clone())));
             if let Some(Ok(PortSpec::Shared(port))) = wish.port.as_deref().map(str::parse) {
                 names.push(Missing::Port(port));
             }

@@ -115,6 +115,8 @@ impl<'e, 'a> Trial<'e, 'a> {
             self.of_no_kind.insert(name.clone());
             self.add(&Change::GuestAdd { guest: name.clone(), kind: GuestKind::Container }, entry);
             self.doubtful.insert(Missing::Guest(name.clone()));
+        } else if entry.section.path().starts_with("class") {
+            self.doubtful.insert(Missing::Class(name.clone()));
         }
     }
 
@@ -175,6 +177,11 @@ impl<'e, 'a> Trial<'e, 'a> {
                 "mode" => wish.mode.take().is_some(),
                 "mtu" => wish.mtu.take().is_some(),
                 "rate" => wish.rate.take().is_some(),
+                "class_rate" => match (&refusal.missing, &mut wish.class_rate) {
+                    (Some(Missing::Class(class)), Some(rates)) => rates.remove(class).is_some(),
+                    _ => wish.class_rate.take().is_some(),
+                },
+                "storm" => wish.storm.take().is_some(),
                 "network" => wish.network.take().is_some(),
                 _ => false,
             },
@@ -298,6 +305,7 @@ fn subject(change: &Change) -> Option<Missing> {
         }
         Change::NetworkAdd { network, .. } => Some(Missing::Network(network.clone())),
         Change::PortAttach { port, .. } => Some(Missing::Port(port.clone())),
+        Change::ClassAdd { class, .. } => Some(Missing::Class(class.clone())),
         _ => None,
     }
 }

@@ -6,6 +6,7 @@
 
 mod batch;
 mod compare;
+mod limits;
 
 use super::Config;
 use super::fields::of_appliance;

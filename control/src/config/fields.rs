@@ -2,11 +2,11 @@
 
 use super::Appliance;
 use crate::model::{
-    Filter, GuestKind, MacTarget, Mode, NetworkAttach, PortSpec, UnknownUnicast, Via,
+    Filter, GuestKind, MacTarget, Mode, Name, NetworkAttach, PortSpec, UnknownUnicast, Via,
 };
 use crate::registry::{
-    Adapter, Class, DEFAULT_GATEWAY, DEFAULT_MTU, Neighbor, Network, Port, Registry, Route,
-    ServerPort, StaticMac,
+    Adapter, Class, DEFAULT_GATEWAY, DEFAULT_MTU, Limits, Neighbor, Network, Port, RateLimit,
+    Registry, Route, ServerPort, StaticMac,
 };
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -127,7 +127,36 @@ pub(super) fn of_adapter(adapter: &Adapter, registry: &Registry) -> Vec<Field> {
         field("announce", adapter.announce.to_string(), adapter.announce),
         field("probe", adapter.probe.to_string(), adapter.probe),
     ]);
+    fields.extend(of_limits(&adapter.limits));
     fields
+}
+
+/// Limits that there are: a key that is left out says that there is none.
+fn of_limits(limits: &Limits) -> impl Iterator<Item = Field> {
+    let rate = Some(limits.rate).filter(|rate| !rate.is_none());
+    let classes = limits.classes.iter().map(|(class, limit)| (key(class), ways(limit)));
+    let classes = Some(&limits.classes).filter(|all| !all.is_empty()).map(|_| inline(classes));
+    let rate = rate.map(|rate| field("rate", ways(&rate), false));
+    let classes = classes.map(|value| field("class_rate", value, false));
+    let storm = limits.storm_pps.map(|pps| field("storm", pps.to_string(), false));
+    rate.into_iter().chain(classes).chain(storm)
+}
+
+/// A limit as a TOML table.
+fn ways(limit: &RateLimit) -> String {
+    let both = [("in", limit.in_bps), ("out", limit.out_bps)];
+    inline(both.into_iter().filter_map(|(way, bps)| Some((way.to_owned(), bps?))))
+}
+
+/// A TOML inline table.
+fn inline<T: Display>(entries: impl IntoIterator<Item = (String, T)>) -> String {
+    let entries = entries.into_iter().map(|(key, value)| format!("{key} = {value}"));
+    format!("{{ {} }}", entries.collect::<Vec<String>>().join(", "))
+}
+
+/// A name as a TOML key: bare unless it has a point.
+fn key(name: &Name) -> String {
+    if name.as_str().contains('.') { quoted(name) } else { name.to_string() }
 }
 
 fn all_filters() -> BTreeSet<Filter> {

@@ -10,6 +10,7 @@ mod check;
 mod diff;
 mod error;
 mod fields;
+mod limits;
 mod plan;
 mod recover;
 mod render;
@@ -95,8 +96,12 @@ impl Config {
     /// A number that changes when what the file registers changes: comments, order of keys, ports and
     /// `[appliance]` don't count.
     pub fn fingerprint(&self) -> u64 {
+        // Classes count as if they came last, since versions before adapters' rates read them so: a file that
+        // was taken over by one is not reported as changed.
+        let mut registered: Vec<&Change> = self.initial.iter().collect();
+        registered.sort_by_key(|change| matches!(change, Change::ClassAdd { .. }));
         // Serialising these types to memory can't fail; if it did, the file would count as changed.
-        serde_json::to_vec(&self.initial).map_or(0, |bytes| checksum(&[&bytes]))
+        serde_json::to_vec(&registered).map_or(0, |bytes| checksum(&[&bytes]))
     }
 
     /// The ports as changes.

@@ -3,7 +3,7 @@
 use super::error::{Errors, Lines};
 use super::recover::Recovered;
 use super::suggest::nearest;
-use crate::model::parse_prefix;
+use crate::model::{check_rate, parse_prefix, parse_rate};
 use ipnet::IpNet;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -221,6 +221,20 @@ impl<'a> Section<'a> {
         number
     }
 
+    /// A rate, bits per second: a whole number, or text with a unit.
+    pub(super) fn rate(&self, key: &str) -> Option<u64> {
+        let value = self.value(key)?;
+        let read = match value.get_ref() {
+            DeValue::String(text) => parse_rate(text),
+            DeValue::Integer(_) => check_rate(self.number(key, 0..=u64::MAX)?),
+            _ => {
+                self.wrong_type(key, value, "a rate: bits per second, like 10000000 or \"10M\"");
+                return None;
+            }
+        };
+        read.map_err(|bad| self.refuse(key, bad.to_string())).ok()
+    }
+
     /// A list of whole numbers within limits.
     pub(super) fn numbers<T>(&self, key: &str, range: RangeInclusive<T>) -> Option<Vec<T>>
     where
@@ -288,12 +302,28 @@ impl<'a> Section<'a> {
 
     /// A table within.
     pub(super) fn table(&self, key: &str, known: &[&str]) -> Option<Section<'a>> {
+        self.table_like(key, known, &format!("a table: [{}]", self.key(key)))
+    }
+
+    /// A table within, of which an error says what it looks like.
+    pub(super) fn table_like(
+        &self,
+        key: &str,
+        known: &[&str],
+        wanted: &str,
+    ) -> Option<Section<'a>> {
         let value = self.value(key)?;
         let DeValue::Table(table) = value.get_ref() else {
-            self.wrong_type(key, value, &format!("a table: [{}]", self.key(key)));
+            self.wrong_type(key, value, wanted);
             return None;
         };
         Some(Section::open(self.source, table, value.span(), self.key(key), known))
+    }
+
+    /// The keys of a table within, where they are names that the operator gave.
+    pub(super) fn keys(&self, key: &str) -> Vec<&'a str> {
+        let table = self.value(key).and_then(|value| value.get_ref().as_table());
+        table.into_iter().flat_map(|table| table.keys()).map(|key| key.get_ref().as_ref()).collect()
     }
 
     /// The tables of an array of tables. The first known key is what one is called by.

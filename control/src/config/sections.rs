@@ -1,13 +1,14 @@
 //! The tables of the file, each read into changes.
 
+use super::limits::{read_class_rates, read_rate};
 use super::section::{Section, Source};
 use super::suggest::nearest;
 use super::{Appliance, eal_faults};
 use crate::model::{
     AdapterWish, Change, Filter, GuestKind, MacTarget, Mode, Name, NetworkAttach, NetworkPatch,
-    NetworkServer, PortRole, PortWish, Rate, UnknownUnicast, Via,
+    NetworkServer, PortRole, PortWish, UnknownUnicast, Via,
 };
-use crate::registry::{AGE_S, DEFAULT_NETWORK, MAX_MACS, MTU, QUEUES_MAX, VLAN_ID};
+use crate::registry::{AGE_S, DEFAULT_NETWORK, MAX_MACS, MTU, QUEUES_MAX, STORM_PPS, VLAN_ID};
 use ipnet::IpNet;
 use std::net::IpAddr;
 use toml::Spanned;
@@ -65,7 +66,7 @@ const NEIGHBOR: [&str; 3] = ["ip", "mac", "dev"];
 const MAC: [&str; 5] = ["mac", "network", "guest", "adapter", "port"];
 const CLASS: [&str; 2] = ["name", "prefixes"];
 const GUEST: [&str; 3] = ["name", "kind", "adapter"];
-const ADAPTER: [&str; 13] = [
+const ADAPTER: [&str; 15] = [
     "name",
     "port",
     "mode",
@@ -76,11 +77,12 @@ const ADAPTER: [&str; 13] = [
     "gateway",
     "mtu",
     "rate",
+    "class_rate",
+    "storm",
     "filter",
     "announce",
     "probe",
 ];
-const RATE: [&str; 2] = ["in", "out"];
 
 const FILTERS: [(&str, Filter); 6] = [
     ("ip", Filter::Ip),
@@ -104,7 +106,8 @@ pub(super) fn open_root<'a>(source: &'a Source<'a>, root: &'a Spanned<DeTable<'a
     Section::open(source, root.get_ref(), 0..0, String::new(), &ROOT)
 }
 
-/// All tables: ports first, then what stands on them, then what refers to guests.
+/// All tables: ports first, then what stands on them, classes before the guests that have rates for them,
+/// then what refers to guests.
 pub(super) fn read<'a>(root: &Section<'a>) -> (Appliance, Vec<Entry<'a>>) {
     let mut entries = Vec::new();
     let appliance = read_appliance(root);
@@ -120,6 +123,9 @@ pub(super) fn read<'a>(root: &Section<'a>) -> (Appliance, Vec<Entry<'a>>) {
     for section in root.tables("network", &NETWORK) {
         read_network(section, &mut entries);
     }
+    for section in root.tables("class", &CLASS) {
+        read_class(section, &mut entries);
+    }
     for section in root.tables("guest", &GUEST) {
         read_guest(section, &mut entries);
     }
@@ -131,9 +137,6 @@ pub(super) fn read<'a>(root: &Section<'a>) -> (Appliance, Vec<Entry<'a>>) {
     }
     for section in root.tables("route", &ROUTE) {
         read_route(section, &mut entries);
-    }
-    for section in root.tables("class", &CLASS) {
-        read_class(section, &mut entries);
     }
     (appliance, entries)
 }
@@ -337,11 +340,9 @@ fn read_adapter<'a>(section: Section<'a>, guest: Option<&Name>, entries: &mut Ve
         filter: section.choices("filter", &FILTERS).map(|list| list.into_iter().collect()),
         announce: section.switch("announce"),
         probe: section.switch("probe"),
-        rate: section.table("rate", &RATE).and_then(|rate| {
-            let in_bps = rate.number("in", 0..=u64::MAX);
-            let out_bps = rate.number("out", 0..=u64::MAX);
-            Some(Rate { in_bps, out_bps }).filter(|_| !rate.is_wrong())
-        }),
+        rate: read_rate(&section, "rate"),
+        class_rate: read_class_rates(&section),
+        storm: section.number("storm", STORM_PPS),
     };
     let (Some(guest), Some(adapter)) = (guest, name) else { return };
     let change = Change::AdapterAdd { guest: guest.clone(), adapter: adapter.clone(), wish };

@@ -7,6 +7,7 @@ use std::io::Write as _;
 
 mod all;
 mod errors;
+mod limits;
 mod save;
 mod start;
 

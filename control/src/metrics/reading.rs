@@ -133,6 +133,8 @@ pub struct AdapterReading {
     pub is_failed: bool,
     /// Since it joined.
     pub counts: AdapterCounts,
+    /// Frames that its rate limits dropped, to the guest and from it; absent where it has none.
+    pub over_limit: Option<(u64, u64)>,
     /// Its traffic by class, while there are classes.
     pub classes: Lines,
     /// Its addresses by state.

@@ -23,6 +23,7 @@ pub(crate) fn reading() -> Reading {
         link: Link::Unknown,
         is_failed: false,
         counts: AdapterCounts::default(),
+        over_limit: Some((3, 4)),
         addresses: BTreeMap::new(),
         front_ends: Some(FrontEnds { connects: 3, resets: 1 }),
         ..container("vm1", &adapter)
@@ -106,6 +107,7 @@ fn container(guest: &str, counts: &AdapterCounts) -> AdapterReading {
         link: Link::Up,
         is_failed: false,
         counts: counts.clone(),
+        over_limit: None,
         classes: Lines::from([("lan".to_owned(), ACCOUNT)]),
         addresses: BTreeMap::from([(AddressState::Up, 2), (AddressState::Conflict, 1)]),
         front_ends: None,
@@ -187,8 +189,20 @@ fn every_name_follows_the_rules() {
 #[test]
 fn labels_are_those_that_are_documented() {
     let known = [
-        "guest", "adapter", "mode", "network", "port", "kind", "worker", "reason", "state",
-        "class", "version", "dpdk", "packets",
+        "guest",
+        "adapter",
+        "mode",
+        "network",
+        "port",
+        "kind",
+        "worker",
+        "reason",
+        "state",
+        "class",
+        "direction",
+        "version",
+        "dpdk",
+        "packets",
     ];
     for Family { name, samples, .. } in families(&text(&reading()).unwrap()) {
         for labels in samples.keys() {
@@ -262,6 +276,9 @@ fn each_reason_is_there_in_all_and_only_had_ones_at_adapters_and_ports() {
     assert_eq!(samples("guestway_drops_total")[r#"{reason="spoofed-ip"}"#], 7.0);
     assert_eq!(samples("guestway_adapter_drops_total").len(), 1);
     assert_eq!(samples("guestway_port_drops_total").len(), 1);
+    let limited = samples("guestway_adapter_limited_packets_total");
+    let values: Vec<f64> = limited.values().copied().collect();
+    assert_eq!(values, [3.0, 4.0]);
 }
 
 #[test]

@@ -83,6 +83,7 @@ impl<I: Io> Publisher<I> {
     /// A worker does not answer.
     pub fn adapter_down(&mut self, key: &AdapterKey) -> Published {
         if let Some(entry) = self.adapter_unbind(key, true)? {
+            self.limit_no_more(entry.id)?;
             self.adapter_keys.remove(&entry.id);
             self.adapter_ids.release(entry.id.0);
         }
@@ -111,6 +112,7 @@ impl<I: Io> Publisher<I> {
         let Some(entry) = self.adapters.get_mut(&new.key()) else { return Ok(()) };
         entry.adapter = new.clone();
         let (id, port, adjacency) = (entry.id, entry.port, entry.adjacency);
+        self.limit(new, id)?;
         self.adjacencies.set_mtu(adjacency, new.mtu);
         if new.mode == Mode::VirtualNetwork {
             return self.adapter_join(new, id, port, adjacency);
@@ -154,6 +156,7 @@ impl<I: Io> Publisher<I> {
     fn adapter_bind_or_release(&mut self, adapter: &Arc<Adapter>, id: AdapterId) -> Published {
         let bound = self.adapter_bind(adapter, id);
         if bound.is_err() && !self.adapters.contains_key(&adapter.key()) {
+            self.limit_no_more(id)?;
             self.adapter_keys.remove(&id);
             self.adapter_ids.release(id.0);
         }
@@ -161,6 +164,8 @@ impl<I: Io> Publisher<I> {
     }
 
     fn adapter_bind(&mut self, adapter: &Arc<Adapter>, id: AdapterId) -> Published {
+        // Before the first frame.
+        self.limit(adapter, id)?;
         let label = port_label(adapter);
         let port = self.ports.get(&label).ok_or_else(|| PublishError::NoPort(label.to_string()))?;
         let (port_id, role, port_mac) = (port.id, port.role, port.own_mac);

@@ -68,6 +68,7 @@ impl<I: Io> Publisher<I> {
         if is_first {
             self.workers.set_classes(Some(&fib))?;
         }
+        self.limit_class(&class.name)?;
         Ok(id)
     }
 
@@ -88,6 +89,11 @@ impl<I: Io> Publisher<I> {
             self.workers.set_classes(None)?;
         }
         Ok(())
+    }
+
+    /// The number of a class.
+    pub(super) fn class_id(&self, name: &Name) -> Option<ClassId> {
+        self.classes.ids.get(name).copied()
     }
 
     /// The classes that are counted, by name.

@@ -11,6 +11,7 @@ mod adapter;
 mod class;
 mod hop;
 mod ids;
+mod limit;
 mod mac;
 mod network;
 mod port_queues;
@@ -22,6 +23,7 @@ mod workers;
 
 pub use adapter::port_label;
 pub use hop::Hop;
+pub use limit::Over;
 pub use mac::{Learned, MacOwner};
 pub use port_queues::Assignment;
 pub use rib::{Entry, Prefix, Rib, Source};
@@ -146,6 +148,7 @@ pub struct Publisher<I: Io> {
     dirty_uplinks: BTreeSet<Name>,
     routes: route::Routes,
     classes: class::Classes,
+    limiting: limit::Limiting,
 }
 
 /// The writers' ends of fresh tables, and what workers read of them.
@@ -201,6 +204,7 @@ where
                 u32::try_from(AdapterId::LIMIT).unwrap_or(u32::MAX),
             ),
             classes: class::Classes::new(qsbr.clone()),
+            limiting: limit::Limiting::default(),
             qsbr,
             ports: BTreeMap::new(),
             labels: HashMap::new(),

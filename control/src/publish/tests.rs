@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+mod limits;
 mod networks;
 mod ports;
 mod routes;

@@ -8,9 +8,9 @@ mod sight;
 use super::port_queues::Assignment;
 use crossbeam::queue::ArrayQueue;
 use dataplane::counters::Counters;
-use dataplane::ids::{NetworkId, PortId};
+use dataplane::ids::{AdapterId, NetworkId, PortId};
 use dataplane::io::Io;
-use dataplane::pipeline::{TxPort, TxRoute};
+use dataplane::pipeline::{Limits, Shaping, TxPort, TxRoute};
 use dataplane::punt::{Inject, Punt};
 use dataplane::record::{NetworkRecord, PortRecord};
 use dataplane::sight::latency::Latencies;
@@ -138,6 +138,8 @@ impl<I: Io> WorkerEnd<I> {
                 | Displaced::Classes(_)
                 | Displaced::Capture(_)
                 | Displaced::Trace(_)
+                | Displaced::Shaping(_)
+                | Displaced::Limits(_)
                 | Displaced::Nothing => {}
             }
         }
@@ -250,6 +252,28 @@ impl<I: Io> Workers<I> {
     /// See [`Workers::set_port`].
     pub fn set_classes(&mut self, classes: Option<&Arc<Ipv4Fib>>) -> Result<(), WorkerSilent> {
         let command = || Command::SetClasses(classes.cloned());
+        self.ends.iter_mut().try_for_each(|end| end.command(command()))
+    }
+
+    /// Rate limits are kept from now on, and so many buffers may wait at each worker for that; or no more.
+    ///
+    /// # Errors
+    /// See [`Workers::set_port`].
+    pub fn set_shaping(&mut self, room: Option<usize>) -> Result<(), WorkerSilent> {
+        let command = || Command::SetShaping(room.map(Shaping::new));
+        self.ends.iter_mut().try_for_each(|end| end.command(command()))
+    }
+
+    /// An adapter's limits, or none.
+    ///
+    /// # Errors
+    /// See [`Workers::set_port`].
+    pub fn set_limits(
+        &mut self,
+        adapter: AdapterId,
+        limits: Option<&Arc<Limits>>,
+    ) -> Result<(), WorkerSilent> {
+        let command = || Command::SetLimits(adapter, limits.cloned());
         self.ends.iter_mut().try_for_each(|end| end.command(command()))
     }
 

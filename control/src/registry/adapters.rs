@@ -3,6 +3,7 @@
 use super::addresses::{check_adapter, switch_mode};
 use super::index::{Claims, Holder};
 use super::item::{Adapter, AdapterKey, DEFAULT_GATEWAY, DEFAULT_MTU, Guest, StaticMac};
+use super::limits::Limits;
 use super::refusal::{Missing, Refusal};
 use super::{DEFAULT_NETWORK, Registry};
 use crate::model::{AdapterWish, Filter, GuestKind, Mode, Name, PortRole, PortSpec};
@@ -76,6 +77,7 @@ impl Registry {
             filter: all_filters(),
             announce: true,
             probe: true,
+            limits: Limits::default(),
             aside: None,
             spec,
         };
@@ -135,9 +137,9 @@ impl Registry {
         wish: &AdapterWish,
         old: Option<&Adapter>,
     ) -> Result<(), Refusal> {
-        refuse_rate(wish)?;
         self.lay_network(&mut new, wish)?;
         lay_values(&mut new, wish)?;
+        self.lay_limits(&mut new.limits, wish)?;
         self.lay_mac(&mut new, wish, old)?;
         self.lay_shared(&mut new, wish)?;
         if old == Some(&new) {
@@ -332,17 +334,6 @@ fn lay_values(new: &mut Adapter, wish: &AdapterWish) -> Result<(), Refusal> {
 /// Reads a port specification.
 pub(super) fn parse_port(text: &str) -> Result<PortSpec, Refusal> {
     text.parse().map_err(|bad| Refusal::invalid("port", format!("{bad}")))
-}
-
-/// Rate limits are in the contract and come in a later version.
-fn refuse_rate(wish: &AdapterWish) -> Result<(), Refusal> {
-    match wish.rate {
-        None => Ok(()),
-        Some(_) => {
-            let message = "rate limits are not in this version; leave rate out";
-            Err(Refusal::unsupported("rate", message))
-        }
-    }
 }
 
 /// Refuses what no interface can have as its MAC.

@@ -227,6 +227,9 @@ impl Registry {
         for guest in document.guests.into_values() {
             registry.guest_add(&guest.name, guest.kind)?;
         }
+        for Class { name, prefixes } in document.classes.into_values() {
+            registry.class_add(&name, &prefixes)?;
+        }
         for adapter in document.adapters.into_values() {
             registry.restore_adapter(adapter)?;
         }
@@ -238,9 +241,6 @@ impl Registry {
         }
         for Route { prefix, via } in document.routes.into_values() {
             registry.route_add(&prefix, &via)?;
-        }
-        for Class { name, prefixes } in document.classes.into_values() {
-            registry.class_add(&name, &prefixes)?;
         }
         registry.settle();
         Ok(registry)
@@ -307,6 +307,7 @@ impl Registry {
             adapter.mac_generated = generated;
             adapter.mtu = mtu;
         }
+        self.check_limits(&adapter.limits)?;
         let key = adapter.key();
         self.check_surroundings(&adapter, &key)?;
         let claims = Claims::of_adapter(&adapter, self.gateway_mac());

@@ -1,6 +1,7 @@
 //! What is registered, with every default filled in. Each item is immutable and shared by `Arc`: a
 //! change replaces it whole, so that an effect can carry the old and the new one.
 
+use super::limits::Limits;
 use crate::model::{
     Filter, GuestKind, MacTarget, Mode, Name, NetworkAttach, PortRole, PortSpec, PortWish,
     UnknownUnicast, Via,
@@ -70,6 +71,9 @@ pub struct Adapter {
     pub announce: bool,
     /// Whether an address inside an uplink's prefix is probed there before use.
     pub probe: bool,
+    /// What it may send and receive.
+    #[serde(default, skip_serializing_if = "Limits::is_none")]
+    pub limits: Limits,
     /// What the other mode had, so that a switch there and back restores it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aside: Option<Aside>,
@@ -204,7 +208,7 @@ pub struct StaticMac {
     pub to: MacTarget,
 }
 
-/// A destination class for accounting.
+/// A destination class for accounting and rates.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Class {
     /// Its name.

@@ -19,6 +19,7 @@ mod effect;
 mod identity;
 mod index;
 mod item;
+mod limits;
 mod lookup;
 mod networks;
 mod ports;
@@ -39,6 +40,8 @@ pub use item::{
     Adapter, AdapterKey, Aside, Class, DEFAULT_GATEWAY, DEFAULT_MTU, Guest, Neighbor, Network,
     Origin, Port, Route, ServerPort, StaticMac,
 };
+pub(crate) use limits::STORM_PPS;
+pub use limits::{Limits, RateLimit};
 pub(crate) use networks::{AGE_S, MAX_MACS, VLAN_ID};
 pub(crate) use ports::QUEUES_MAX;
 pub use put::Put;

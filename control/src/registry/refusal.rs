@@ -57,6 +57,8 @@ pub enum Missing {
     Network(Name),
     /// A named port.
     Port(Name),
+    /// A destination class.
+    Class(Name),
 }
 
 impl Refusal {
@@ -108,6 +110,7 @@ impl Refusal {
             Missing::Port(port) => {
                 format!("there is no port {port}; `show port info all` lists them")
             }
+            Missing::Class(class) => format!("there is no class {class}: class add {class} PREFIX"),
         };
         Self { missing: Some(missing), ..Self::not_found(field, message) }
     }

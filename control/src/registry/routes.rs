@@ -215,6 +215,14 @@ impl Registry {
         if !self.tables.classes.contains_key(name) {
             return Err(Refusal::not_found("name", format!("there is no class {name}")));
         }
+        if let Some(key) = self.tables.limited.get(name).and_then(|keys| keys.first()) {
+            let message = format!(
+                "{key} has a rate for class {name}; take it away first: adapter set {} {} class-rate \
+                 {name} in none class-rate {name} out none",
+                key.guest, key.adapter
+            );
+            return Err(Refusal::conflict("name", message));
+        }
         self.write_class(name, None);
         Ok(())
     }

@@ -55,6 +55,8 @@ pub(super) struct Tables {
     pub(super) static_mac_counts: BTreeMap<MacAddr, usize>,
     pub(super) static_macs_of: BTreeMap<AdapterKey, BTreeSet<(Name, MacAddr)>>,
     pub(super) prefix_classes: BTreeMap<IpNet, Name>,
+    /// Adapters with a rate for a class.
+    pub(super) limited: BTreeMap<Name, BTreeSet<AdapterKey>>,
 }
 
 impl Tables {
@@ -91,6 +93,7 @@ impl Tables {
             static_mac_counts: BTreeMap::new(),
             static_macs_of: BTreeMap::new(),
             prefix_classes: BTreeMap::new(),
+            limited: BTreeMap::new(),
         }
     }
 
@@ -137,6 +140,9 @@ impl Tables {
         }
         if let Some(network) = &adapter.network {
             mark(&mut self.members, network, key, present);
+        }
+        for class in adapter.limits.classes.keys() {
+            mark(&mut self.limited, class, key, present);
         }
         if adapter.mode == Mode::HostRouted {
             for gateway in adapter.gateways.iter().filter(|ip| **ip != DEFAULT_GATEWAY) {

@@ -3,13 +3,14 @@
 use super::*;
 use crate::model::{
     AdapterWish, Change, Filter, GuestKind, MacTarget, Mode, Name, NetworkAttach, NetworkPatch,
-    NetworkServer, PortPatch, PortRole, PortWish, Rate, Via, parse_prefix,
+    NetworkServer, PortPatch, PortRole, PortWish, Via, parse_prefix,
 };
 use dataplane::wire::ethernet::MacAddr;
 use ipnet::IpNet;
 
 mod adapters;
 mod brute;
+mod limits;
 mod networks;
 mod ports;
 mod scale;

@@ -131,11 +131,11 @@ impl Registry {
         all.extend(self.networks().cloned().map(Effect::NetworkAdded));
         all.extend(self.servers().cloned().map(Effect::ServerAdded));
         all.extend(self.guests().cloned().map(Effect::GuestAdded));
+        all.extend(self.classes().cloned().map(Effect::ClassAdded));
         all.extend(self.adapters().cloned().map(Effect::AdapterAdded));
         all.extend(self.static_macs().cloned().map(Effect::StaticMacAdded));
         all.extend(self.neighbors().cloned().map(Effect::NeighborAdded));
         all.extend(self.routes().map(Effect::RouteAdded));
-        all.extend(self.classes().cloned().map(Effect::ClassAdded));
         all
     }
 }

@@ -46,7 +46,7 @@ pub(super) fn is_guest(adapter: AdapterId) -> bool {
 }
 
 /// Whether a frame with this verdict leaves by some port, itself or in pieces.
-fn leaves(verdict: Verdict) -> bool {
+pub(super) fn leaves(verdict: Verdict) -> bool {
     matches!(
         verdict,
         Verdict::Send
@@ -58,7 +58,7 @@ fn leaves(verdict: Verdict) -> bool {
 }
 
 /// Source and destination of an IPv4 packet, under whatever tags.
-fn addresses<F: Frame>(frame: &F) -> Option<(u32, u32)> {
+pub(super) fn addresses<F: Frame>(frame: &F) -> Option<(u32, u32)> {
     let (ether_type, packet) = layers::innermost(frame.head())?;
     (ether_type == ETHERTYPE_IPV4).then(|| ipv4::addresses(packet))?
 }

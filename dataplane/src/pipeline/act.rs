@@ -2,6 +2,7 @@
 //! by exactly one of: an egress queue, control, or a counted drop.
 
 use super::bridge::fits;
+use super::limit::Limits;
 use super::work::{Notice, Verdict, drop_frame};
 use super::{Path, answer, fragment};
 use crate::counters::{DropReason, PortCounter};
@@ -19,6 +20,9 @@ impl<I: Io> Path<I> {
     pub(super) fn act(&mut self, port: PortId, slot: usize, frame: I::Frame, now_ns: u64) {
         self.notify(port, slot, now_ns);
         let way = self.work.adjacency[slot];
+        if self.shaping.is_some() && !self.admit(self.work.verdicts[slot], &frame, now_ns) {
+            return drop_frame(&self.counters, frame, DropReason::RateOut);
+        }
         self.account_sent(self.work.verdicts[slot], &frame);
         match self.work.verdicts[slot] {
             Verdict::Send => self.send(way.port, way.adapter, frame),
@@ -142,10 +146,12 @@ impl<I: Io> Path<I> {
         });
     }
 
-    /// Floods within the rate of the port that the frame came in by.
+    /// Floods within the rate of the adapter that the frame came from, or else of the port that it came in by.
     fn flood_in_rate(&mut self, network: NetworkId, from: PortId, frame: I::Frame, now_ns: u64) {
         let is_wire = self.view.port(from).is_some_and(|port| port.attachment.is_uplink());
-        if self.limits.flood(from, is_wire, now_ns) {
+        let by_port = |limits: &mut Limits| limits.flood(from, is_wire, now_ns);
+        let own = self.storm(frame.ingress().adapter, now_ns);
+        if own.unwrap_or_else(|| by_port(&mut self.limits)) {
             self.flood(network, from, frame);
         } else {
             drop_frame(&self.counters, frame, DropReason::FloodRate);

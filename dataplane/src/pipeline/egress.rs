@@ -241,7 +241,8 @@ impl<I: Io> Path<I> {
     #[inline]
     pub(super) fn send(&mut self, port: PortId, adapter: AdapterId, frame: I::Frame) {
         let offload = frame.offload();
-        if offload == Offload::None || self.finishes(port, offload) {
+        let is_done = offload == Offload::None || self.finishes(port, offload);
+        if is_done && !(self.shaping.is_some() && self.cuts(adapter, &frame)) {
             return self.put(port, adapter, frame);
         }
         segment::finish(self, port, adapter, frame);
@@ -265,12 +266,17 @@ impl<I: Io> Path<I> {
         let bytes = u32::try_from(frame.len()).unwrap_or(u32::MAX);
         let class = self.class_delivered(adapter, &frame);
         let note = Note { adapter, from: frame.ingress().port, bytes, class };
+        if self.shaping.is_some() {
+            return self.shape(port, frame, note);
+        }
         self.egress.push(&self.counters, port, frame, note);
     }
 
-    /// Takes up a frame that another worker handed over.
+    /// Takes up a frame that another worker handed over, and has charged.
     pub fn depart(&mut self, departure: Departure<I::Frame>) {
+        self.exempt(true);
         self.send(departure.port, departure.adapter, departure.frame);
+        self.exempt(false);
     }
 
     /// Sends what waits in every buffer. Called once a loop. A port whose queue is closed for a moment

@@ -12,6 +12,7 @@
 use super::Path;
 use super::account;
 use super::egress::Notes;
+use super::shape::LimitTable;
 use super::view::View;
 use super::work::count_from_guest;
 use crate::counters::{Counters, PortCounter};
@@ -109,6 +110,7 @@ pub(super) struct Arrival<'a> {
     pub(super) plan: &'a Plan,
     pub(super) view: &'a View,
     pub(super) tables: &'a Tables,
+    pub(super) limits: Option<&'a LimitTable>,
     pub(super) counters: &'a Counters,
 }
 
@@ -273,6 +275,9 @@ fn routed<F: Frame>(
         Sender::Shared => None,
         _ => Some(record.attachment.adapter()),
     };
+    if let Some(limits) = at.limits {
+        slots &= lane.unlimited(limits, record.id, slots);
+    }
     if lane.sender.is_none() {
         for slot in (0..count).filter(|slot| slots >> slot & 1 != 0) {
             let (adapter, bytes) = (AdapterId(lane.senders[slot]), lane.heads.bytes[slot]);
@@ -469,6 +474,24 @@ impl Lane {
     #[inline]
     fn ingress(&self, slot: usize, port: PortId) -> Ingress {
         Ingress { port, adapter: self.sender.unwrap_or(AdapterId(self.senders[slot])) }
+    }
+
+    /// Those of the slots that neither come from an adapter with limits nor go to one.
+    #[inline(never)]
+    fn unlimited(&self, limits: &LimitTable, port: PortId, slots: Slots) -> Slots {
+        if self.sender.is_some_and(|sender| limits.is_limited(sender)) {
+            return 0;
+        }
+        let mut unlimited = 0;
+        let mut left = slots;
+        while left != 0 {
+            let slot = left.trailing_zeros() as usize % BURST_PKTS;
+            left &= left - 1;
+            let is_limited = limits.is_limited(self.ways.way(slot).adapter())
+                || limits.is_limited(self.ingress(slot, port).adapter);
+            unlimited |= Slots::from(!is_limited) << slot;
+        }
+        unlimited
     }
 
     /// Counts what guests sent by class, and notes in which class what goes to guests will be.

@@ -28,6 +28,7 @@ mod limit;
 mod rewrite;
 mod route;
 mod segment;
+mod shape;
 mod sight;
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,7 @@ mod work;
 
 pub use egress::{Departure, Departures, SEND_AT_ONCE, TxPort, TxRoute};
 pub use limit::{Rate, Rates};
+pub use shape::{Early, Limits, Meter, RATE_MAX_BPS, RATE_MIN_BPS, Shaping};
 pub use view::View;
 pub use work::Verdict;
 
@@ -89,6 +91,8 @@ pub struct Path<I: Io> {
     pub punts: Arc<ArrayQueue<Punt<I::Frame>>>,
     /// Token buckets of punts, learning and ICMP errors.
     pub limits: limit::Limits,
+    /// Rate limits of adapters, and what waits because of them, while anybody has one.
+    pub shaping: Option<Box<Shaping<I::Frame>>>,
     work: Work,
 }
 
@@ -109,6 +113,7 @@ impl<I: Io> Path<I> {
             egress: egress::Egress::default(),
             punts,
             limits: limit::Limits::new(rates),
+            shaping: None,
             work: Work::default(),
         }
     }
@@ -121,7 +126,8 @@ impl<I: Io> Path<I> {
             return self.refuse(port, burst);
         };
         let (view, tables, counters) = (&self.view, &self.tables, &*self.counters);
-        let at = Arrival { record, plan, view, tables, counters };
+        let limits = self.shaping.as_ref().map(|shaping| &shaping.table);
+        let at = Arrival { record, plan, view, tables, limits, counters };
         express::look(&at, burst, &mut self.work.lane);
         let plain = self.work.lane.plain_slots();
         if plain == first_slots(burst.len()) {
@@ -203,6 +209,7 @@ impl<I: Io> Path<I> {
 
     /// Takes up a frame of control's.
     pub fn inject(&mut self, inject: Inject<I::Frame>, now_ns: u64) {
+        self.charge_nobody();
         match inject {
             Inject::Send { port, mut frame } => {
                 if frame.ingress().port == PortId::NONE {
@@ -210,7 +217,9 @@ impl<I: Io> Path<I> {
                     frame.set_ingress(Ingress { port, adapter: AdapterId::NONE });
                 }
                 self.counters.port_add(frame.ingress().port, PortCounter::Generated, 1);
+                self.exempt(true);
                 self.send(port, work::adapter_of(&self.view, port), frame);
+                self.exempt(false);
             }
             Inject::Flood { network, frame } => {
                 let from = frame.ingress().port;

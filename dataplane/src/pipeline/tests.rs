@@ -20,6 +20,7 @@ mod member;
 mod offload;
 mod packet;
 mod route;
+mod shape;
 mod sight;
 mod threads;
 mod uplink;

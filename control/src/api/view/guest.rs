@@ -1,7 +1,7 @@
 //! Guests and their adapters, both sides of each pair (VN-4, VN-8).
 
 use super::{DropCounts, PortLabel};
-use crate::model::{Filter, GuestKind, Mode, Name};
+use crate::model::{ClassRates, Filter, GuestKind, Mode, Name, Rate};
 use dataplane::wire::ethernet::MacAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -49,6 +49,16 @@ pub struct Adapter {
     pub announce: bool,
     /// Whether its addresses are probed on the LAN before use.
     pub probe: bool,
+    /// Rate limit of all its traffic, bits per second each way; a way that is absent has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+    /// Rate limits of its traffic by destination class.
+    #[serde(default, skip_serializing_if = "ClassRates::is_empty")]
+    #[schema(value_type = std::collections::BTreeMap<String, Rate>)]
+    pub class_rate: ClassRates,
+    /// Frames per second that it may have flooded; the built-in limit where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storm: Option<u32>,
     /// On a vhost-user socket: its front-end, and what to give to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vhost_user: Option<VhostUser>,
@@ -173,4 +183,10 @@ pub struct AdapterStats {
     /// The same by reason.
     #[schema(value_type = std::collections::BTreeMap<String, u64>)]
     pub drops: DropCounts,
+    /// Frames to the guest, whoever sent them, that its rate limits dropped since they are in force.
+    #[serde(default)]
+    pub over_rate_in: u64,
+    /// Frames of the guest that its rate limits dropped since they are in force.
+    #[serde(default)]
+    pub over_rate_out: u64,
 }

@@ -139,6 +139,8 @@ pub enum EventKind {
     Conflict,
     /// A neighbor does not answer any more.
     Neighbor,
+    /// A guest has more traffic than its rate limit lets through.
+    Limit,
     /// A worker is late.
     Worker,
     /// Something could not be done, and is tried again or given up.

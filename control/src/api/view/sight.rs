@@ -181,6 +181,6 @@ pub enum Fate {
     Punted,
     /// It was dropped.
     Dropped,
-    /// It waits for a transmit queue that is closed for a moment.
+    /// It waits: for its time under a rate limit, or for a transmit queue that is closed for a moment.
     Waiting,
 }

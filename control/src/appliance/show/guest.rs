@@ -15,6 +15,7 @@ use dataplane::counters::AdapterCounter;
 use dataplane::wire::ethernet::MacAddr;
 use ipnet::IpNet;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 impl Appliance {
     pub(super) fn guests(&self, name: Option<&Name>) -> Result<Vec<Guest>, Refusal> {
@@ -54,6 +55,9 @@ impl Appliance {
             filter: adapter.filter.clone(),
             announce: adapter.announce,
             probe: adapter.probe,
+            rate: adapter.limits.rate.asked(),
+            class_rate: adapter.limits.class_rates(),
+            storm: adapter.limits.storm_pps.map(NonZeroU32::get),
             vhost_user: self.vhost_user(adapter),
             stats: self.adapter_stats(adapter),
         }
@@ -93,6 +97,7 @@ impl Appliance {
             return AdapterStats::default();
         };
         let counts = self.adapter_counts(id);
+        let (over_rate_in, over_rate_out) = self.publisher.over_limit(id).unwrap_or_default();
         AdapterStats {
             rx_pkts: counts.counter(AdapterCounter::RxPkts),
             rx_bytes: counts.counter(AdapterCounter::RxBytes),
@@ -100,6 +105,8 @@ impl Appliance {
             tx_bytes: counts.counter(AdapterCounter::TxBytes),
             dropped: counts.drops_total(),
             drops: drop_counts(|reason| counts.drops(reason)),
+            over_rate_in,
+            over_rate_out,
         }
     }
 

@@ -101,6 +101,7 @@ impl Appliance {
             link: self.link(&label),
             is_failed: self.failed.contains_key(&label),
             counts: id.map(|id| self.adapter_counts_uncleared(id)).unwrap_or_default(),
+            over_limit: id.and_then(|id| self.publisher.over_limit(id)),
             classes: self.class_lines(&adapter.key()),
             addresses,
             front_ends: socket

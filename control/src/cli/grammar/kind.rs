@@ -2,8 +2,8 @@
 
 use super::values;
 use crate::api::view::PortLabel;
-use crate::model::{Filter, Name};
-use crate::registry::{AGE_S, MAX_MACS, MTU, QUEUES_MAX, VLAN_ID};
+use crate::model::{Filter, Name, parse_rate};
+use crate::registry::{AGE_S, MAX_MACS, MTU, QUEUES_MAX, STORM_PPS, VLAN_ID};
 use dataplane::wire::ethernet::MacAddr;
 use serde::Deserialize;
 use serde::de::value::{Error as ValueError, StrDeserializer};
@@ -26,6 +26,8 @@ pub(in crate::cli) enum Kind {
     Mac,
     /// A decimal number within these bounds.
     Number(u32, u32),
+    /// Bits per second, with a unit or without.
+    Rate,
     /// A device or port specification; what is in it the appliance judges.
     Device,
     /// A namespace's name.
@@ -67,6 +69,8 @@ impl Kind {
             "W" => Kind::Number(0, 4095),
             "COUNT" => number(MAX_MACS),
             "SECONDS" => number(AGE_S),
+            "BITS" => Kind::Rate,
+            "FRAMES" => number(STORM_PPS),
             "DEVARGS" | "SPEC" => Kind::Device,
             "NETNS" => Kind::Netns,
             "LIST" => Kind::Filters,
@@ -89,6 +93,7 @@ impl Kind {
             Kind::Prefix => "a prefix like 203.0.113.64/26".into(),
             Kind::Mac => "a MAC like 02:00:5e:10:00:01".into(),
             Kind::Number(low, high) => format!("a number from {low} to {high}"),
+            Kind::Rate => "bits per second from 1k to 1T, like 500k, 10M or 2.5G".into(),
             Kind::Device => {
                 "a device like net_tap0,iface=up0, tap,iface=eth0 or 0000:3b:00.0".into()
             }
@@ -124,6 +129,7 @@ impl Kind {
             Kind::Number(low, high) => {
                 or_describe(word.parse::<u32>().is_ok_and(|n| (low..=high).contains(&n)))
             }
+            Kind::Rate => or_describe(parse_rate(word).is_ok()),
             Kind::Filters => filters(word).map(|_| ()),
             Kind::Device | Kind::Netns | Kind::File | Kind::Target | Kind::Filter | Kind::Word => {
                 or_describe(!word.is_empty() && !word.starts_with("--"))

@@ -64,7 +64,8 @@ pub(in crate::cli) static COMMANDS: &[Command] = &[
     make(
         "adapter add GUEST ADAPTER port SPEC [mode host-routed|virtual-network] [network NET] \
          [ip PREFIX]… [mac MAC] [host-mac MAC] [gateway IP]… [mtu BYTES] [filter LIST|all|none] \
-         [announce on|off] [probe on|off]",
+         [announce on|off] [probe on|off] [rate in|out BITS|none]… [class-rate CLASS in|out BITS|none]… \
+         [storm FRAMES|none]",
         "ADAPTER",
         order::adapter_add,
         "Give a guest an adapter; a container's is host-routed, a VM's on the network default.",
@@ -72,9 +73,10 @@ pub(in crate::cli) static COMMANDS: &[Command] = &[
     on(
         "adapter set GUEST ADAPTER [port SPEC] [mode host-routed|virtual-network] [network NET] \
          [ip PREFIX|none]… [mac MAC] [host-mac MAC] [gateway IP|none]… [mtu BYTES] \
-         [filter LIST|all|none] [announce on|off] [probe on|off]",
+         [filter LIST|all|none] [announce on|off] [probe on|off] [rate in|out BITS|none]… \
+         [class-rate CLASS in|out BITS|none]… [storm FRAMES|none]",
         order::adapter_set,
-        "Change an adapter while it runs; ip and gateway replace what was there.",
+        "Change an adapter while it runs; ip and gateway replace what was there, a rate that way's alone.",
     ),
     on("adapter del GUEST ADAPTER", order::adapter_del, "Delete an adapter, both sides."),
     make(
@@ -133,7 +135,11 @@ pub(in crate::cli) static COMMANDS: &[Command] = &[
         order::class_add,
         "Add a class of destinations: guests' traffic is counted by it.",
     ),
-    on("class del CLASS", order::class_del, "Delete a class, and what was counted by it."),
+    on(
+        "class del CLASS",
+        order::class_del,
+        "Delete a class that no adapter has a rate for, and what was counted by it.",
+    ),
     on("show class [CLASS]", order::show_classes, "Classes and their prefixes."),
     on(
         "show accounting [GUEST]",

@@ -88,6 +88,19 @@ fn changes_are_what_the_api_takes() {
                    "wish": {"filter": ["ip", "mac", "promisc", "dhcp", "ra", "bpdu"]}}),
         ),
         (
+            "adapter add ct1 eth0 port x storm 100 class-rate local out 500k rate in 10M \
+             class-rate far in none class-rate local in 1mbit rate out 2.5G",
+            json!({"change": "adapter-add", "guest": "ct1", "adapter": "eth0", "wish": {
+                "port": "x", "rate": {"in": 10_000_000, "out": 2_500_000_000_u64},
+                "class-rate": {"far": {"in": 0}, "local": {"in": 1_000_000, "out": 500_000}},
+                "storm": 100}}),
+        ),
+        (
+            "adapter set ct1 eth0 rate in none storm none",
+            json!({"change": "adapter-set", "guest": "ct1", "adapter": "eth0",
+                   "wish": {"rate": {"in": 0}, "storm": 0}}),
+        ),
+        (
             "adapter del ct1 eth0",
             json!({"change": "adapter-del", "guest": "ct1", "adapter": "eth0"}),
         ),
@@ -239,6 +252,20 @@ fn wrong_words_are_named_with_what_would_be_right() {
         ("adapter add ct1 eth0 port x mac 02:00", &["bad MAC \"02:00\"", "02:00:5e:10:00:01"]),
         ("adapter add ct1 eth0 port x filter ip,foo", &["no filter \"foo\"", "promisc"]),
         ("adapter add ct1 eth0 port x announce maybe", &["unexpected \"maybe\"", "off or on"]),
+        ("adapter set ct1 eth0 rate 10M", &["unexpected \"10M\"", "expected in or out"]),
+        (
+            "adapter set ct1 eth0 rate in",
+            &["not complete", "expected none or BITS (bits per second"],
+        ),
+        ("adapter set ct1 eth0 rate in 10MB", &["bad BITS \"10MB\"", "500k, 10M or 2.5G"]),
+        ("adapter set ct1 eth0 rate in 999", &["bad BITS \"999\"", "from 1k to 1T"]),
+        ("adapter set ct1 eth0 rate in 1M rate in 2M", &["rate in is given twice"]),
+        ("adapter set ct1 eth0 class-rate in 1M", &["unexpected \"1M\"", "expected in or out"]),
+        (
+            "adapter set ct1 eth0 class-rate a out 1M class-rate a out none",
+            &["class-rate a out is given twice"],
+        ),
+        ("adapter set ct1 eth0 storm 1000001", &["bad FRAMES", "from 0 to 1000000"]),
         ("adapter set ct1 eth0", &["nothing to set", "KEY VALUE"]),
         ("adapter set ct1 eth0 ip none ip 10.0.0.1", &["ip none leaves no room for ip 10.0.0.1"]),
         ("network add lan0 uplink up0 vlan 4095", &["bad ID \"4095\"", "from 1 to 4094"]),

@@ -40,8 +40,14 @@ impl Values {
     }
 
     /// The words at a place.
-    pub(in crate::cli) fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
+    pub(in crate::cli) fn all<'a>(&'a self, key: &str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |value| value.key == key).map(|value| value.word.as_str())
+    }
+
+    /// The words behind a keyword that takes `N` of them and may be repeated, each time on their own.
+    pub(in crate::cli) fn groups<const N: usize>(&self, key: &str) -> Vec<[&str; N]> {
+        let words: Vec<&str> = self.all(key).collect();
+        words.chunks_exact(N).filter_map(|group| group.try_into().ok()).collect()
     }
 
     /// The word at a place, if it was given.

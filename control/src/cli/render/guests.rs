@@ -2,7 +2,7 @@
 
 use super::{drops, field, joined, on_off, or_dash, print, table, word};
 use crate::api::view::{Adapter, Address, AddressState, Guest, Network, VhostUser};
-use crate::model::NetworkAttach;
+use crate::model::{NetworkAttach, Rate, shown_rate};
 use std::io::{self, Write};
 
 /// Guests, one line per adapter.
@@ -63,6 +63,7 @@ fn one_adapter(out: &mut dyn Write, adapter: &Adapter) -> io::Result<()> {
     field(out, "filter", joined(adapter.filter.iter().map(word)))?;
     field(out, "announce", on_off(adapter.announce))?;
     field(out, "probe", on_off(adapter.probe))?;
+    limits(out, adapter)?;
     if let Some(vhost) = &adapter.vhost_user {
         vhost_user(out, vhost)?;
     }
@@ -74,6 +75,28 @@ fn one_adapter(out: &mut dyn Write, adapter: &Adapter) -> io::Result<()> {
         drops(out, &stats.drops)?;
     }
     Ok(())
+}
+
+/// Rates each way, in all and by class, and the storm limit where it is not the built-in one.
+fn limits(out: &mut dyn Write, adapter: &Adapter) -> io::Result<()> {
+    let ways = |rate: &Rate| {
+        let both = [("in", rate.in_bps), ("out", rate.out_bps)];
+        joined(both.iter().filter_map(|(way, bps)| Some(format!("{way} {}", shown_rate((*bps)?)))))
+    };
+    field(out, "rate", or_dash(adapter.rate.as_ref().map(ways)))?;
+    let over = [("in", adapter.stats.over_rate_in), ("out", adapter.stats.over_rate_out)];
+    let over = over.iter().filter(|(_, count)| *count > 0);
+    let over: Vec<String> = over.map(|(way, count)| format!("{way} {count}")).collect();
+    if !over.is_empty() {
+        field(out, "  dropped", format!("{} frames", over.join(", ")))?;
+    }
+    for (class, rate) in &adapter.class_rate {
+        field(out, &format!("  class {class}"), ways(rate))?;
+    }
+    match adapter.storm {
+        None => Ok(()),
+        Some(pps) => field(out, "storm", format!("{pps} frames/s")),
+    }
 }
 
 /// A vhost-user socket: who is there, and what to give to whom one wants there.

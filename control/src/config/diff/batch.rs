@@ -1,29 +1,35 @@
 //! The changes that make what runs what the file says: one batch, in an order in which no step claims
-//! what a later one gives up. Routes and fixed entries go first, then what is deleted, then addresses
-//! and attachments are let go, and only then is anything claimed: ports, networks, guests, entries.
+//! what a later one gives up. Routes and fixed entries go first, then what is deleted, then addresses,
+//! attachments and classes are let go, and only then is anything claimed: ports, networks, classes, guests,
+//! entries.
 
-use super::Pair;
+use super::{Pair, limits};
 use crate::config::render::plain_network;
 use crate::model::{
-    AdapterWish, Change, MacTarget, NetworkAttach, NetworkPatch, NetworkServer, PortPatch, Via,
+    AdapterWish, Change, MacTarget, Name, NetworkAttach, NetworkPatch, NetworkServer, PortPatch,
+    Via,
 };
 use crate::registry::{Adapter, AdapterKey, Network, Registry, ServerPort, StaticMac};
 use ipnet::IpNet;
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 
 impl Pair<'_> {
     /// The batch, in the order that the module's head explains; with the named ports, or without.
     pub(super) fn changes(&self, with_ports: bool) -> Vec<Change> {
         let mut changes = Vec::new();
         let unsettled = self.unsettled();
+        let leaving = self.leaving_classes();
         self.let_go_entries(&mut changes, &unsettled);
         self.delete_guests(&mut changes);
-        self.let_go_claims(&mut changes);
+        self.let_go_claims(&mut changes, &leaving);
+        changes.extend(leaving.iter().map(|class| Change::ClassDel { class: class.clone() }));
         if with_ports {
             self.set_ports(&mut changes);
         }
         self.set_networks(&mut changes);
-        self.set_guests(&mut changes);
+        self.add_classes(&mut changes);
+        self.set_guests(&mut changes, &leaving);
         let doomed = self.running.networks().filter(|n| self.wanted.network(&n.name).is_none());
         changes.extend(doomed.map(|n| Change::NetworkDel { network: n.name.clone() }));
         self.add_entries(&mut changes, &unsettled);
@@ -49,6 +55,13 @@ impl Pair<'_> {
         self.running.adapters().filter(moves).map(|adapter| adapter.key()).collect()
     }
 
+    /// Classes that go, or become others: adapters let their rates for them go meanwhile.
+    fn leaving_classes(&self) -> BTreeSet<Name> {
+        let stays = |old: &std::sync::Arc<_>| self.wanted.classes().any(|new| new == old);
+        let leaving = self.running.classes().filter(|old| !stays(old));
+        leaving.map(|class| class.name.clone()).collect()
+    }
+
     fn leads_to(&self, via: &Via, adapters: &BTreeSet<AdapterKey>) -> bool {
         let Via::NextHop(ip) = via else { return false };
         self.running.owner_of(*ip).is_some_and(|owner| adapters.contains(&owner.key()))
@@ -56,9 +69,6 @@ impl Pair<'_> {
 
     fn let_go_entries(&self, changes: &mut Vec<Change>, unsettled: &BTreeSet<AdapterKey>) {
         let (wanted, running) = (&self.wanted, self.running);
-        for class in running.classes().filter(|class| !wanted.classes().any(|new| new == *class)) {
-            changes.push(Change::ClassDel { class: class.name.clone() });
-        }
         for route in running.routes() {
             let stays = wanted.route(&route.prefix).is_some_and(|new| new.via == route.via);
             if !stays || self.leads_to(&route.via, unsettled) {
@@ -109,16 +119,20 @@ impl Pair<'_> {
         }
     }
 
-    /// Addresses, devices and attachments that something keeps no longer.
-    fn let_go_claims(&self, changes: &mut Vec<Change>) {
+    /// Addresses, rates, devices and attachments that something keeps no longer.
+    fn let_go_claims(&self, changes: &mut Vec<Change>, leaving: &BTreeSet<Name>) {
         for old in self.running.adapters().filter(|old| !self.is_replaced(old)) {
             let Some(new) = self.wanted.adapter(&old.guest, &old.name) else { continue };
             let stays: BTreeSet<IpNet> = new.registered().collect();
             let kept = old.addresses.iter().zip(old.registered());
             let kept: Vec<IpNet> =
                 kept.filter(|(_, held)| stays.contains(held)).map(|(net, _)| *net).collect();
-            if kept.len() < old.addresses.len() {
-                let wish = AdapterWish { addresses: Some(kept), ..AdapterWish::default() };
+            let wish = AdapterWish {
+                addresses: Some(kept).filter(|kept| kept.len() < old.addresses.len()),
+                class_rate: limits::let_go(&old.limits, leaving),
+                ..AdapterWish::default()
+            };
+            if wish != AdapterWish::default() {
                 changes.push(set_adapter(old, wish));
             }
         }
@@ -184,10 +198,20 @@ impl Pair<'_> {
         }
     }
 
-    fn set_guests(&self, changes: &mut Vec<Change>) {
+    fn add_classes(&self, changes: &mut Vec<Change>) {
+        let is_new = |change: &&Change| match change {
+            Change::ClassAdd { class, prefixes } => {
+                !self.running.classes().any(|old| old.name == *class && old.prefixes == *prefixes)
+            }
+            _ => false,
+        };
+        changes.extend(self.config.initial.iter().filter(is_new).cloned());
+    }
+
+    fn set_guests(&self, changes: &mut Vec<Change>, leaving: &BTreeSet<Name>) {
         for old in self.running.adapters().filter(|old| !self.is_replaced(old)) {
             let Some(new) = self.wanted.adapter(&old.guest, &old.name) else { continue };
-            let wish = wish(old, new);
+            let wish = wish(old, new, leaving);
             if wish != AdapterWish::default() {
                 changes.push(set_adapter(old, wish));
             }
@@ -217,9 +241,6 @@ impl Pair<'_> {
                 let stays = running.route(prefix).is_some_and(|old| old.via == *via);
                 !stays || self.leads_to(via, unsettled)
             }
-            Change::ClassAdd { class, prefixes } => {
-                !running.classes().any(|old| old.name == *class && old.prefixes == *prefixes)
-            }
             _ => false,
         };
         changes.extend(self.config.initial.iter().filter(is_new).cloned());
@@ -230,8 +251,8 @@ fn set_adapter(adapter: &Adapter, wish: AdapterWish) -> Change {
     Change::AdapterSet { guest: adapter.guest.clone(), adapter: adapter.name.clone(), wish }
 }
 
-/// What has to be set on an adapter; nothing where they agree.
-fn wish(old: &Adapter, new: &Adapter) -> AdapterWish {
+/// What has to be set on an adapter, its rates for leaving classes gone; nothing where they agree.
+fn wish(old: &Adapter, new: &Adapter, leaving: &BTreeSet<Name>) -> AdapterWish {
     let switched = old.mode != new.mode;
     let moved = switched || old.network != new.network;
     AdapterWish {
@@ -245,6 +266,10 @@ fn wish(old: &Adapter, new: &Adapter) -> AdapterWish {
         filter: differing(false, &old.filter, &new.filter),
         announce: differing(false, &old.announce, &new.announce),
         probe: differing(false, &old.probe, &new.probe),
+        rate: differing(false, &old.limits.rate, &new.limits.rate).map(limits::whole),
+        class_rate: limits::class_rates(&old.limits, &new.limits, leaving),
+        storm: differing(false, &old.limits.storm_pps, &new.limits.storm_pps)
+            .map(|pps| pps.map_or(0, NonZeroU32::get)),
         ..AdapterWish::default()
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Sides;
 use crate::config::fields::Field;
-use toml_edit::{ArrayOfTables, Item, Table, TableLike, Value};
+use toml_edit::{ArrayOfTables, InlineTable, Item, Table, TableLike, Value};
 
 /// The tables of this name, as tables even where they are written as a list of inline ones.
 fn tables<'a>(root: &'a mut Table, noun: &str) -> Result<Option<&'a mut ArrayOfTables>, String> {
@@ -111,16 +111,49 @@ fn set_fields(table: &mut dyn TableLike, file: &[Field], running: &[Field]) -> R
             table.remove(new.key);
             continue;
         }
-        let mut value: Value =
-            new.value.parse().map_err(|error| format!("{} = {}: {error}", new.key, new.value))?;
-        match table.get_mut(new.key).and_then(Item::as_value_mut) {
-            Some(there) => {
-                // What is written behind the value stays there.
-                *value.decor_mut() = there.decor().clone();
-                *there = value;
-            }
-            None => drop(table.insert(new.key, Item::Value(value))),
-        }
+        let value = |field: &Field| -> Result<Value, String> {
+            field.value.parse().map_err(|error| format!("{} = {}: {error}", field.key, field.value))
+        };
+        set_value(table, new.key, old.map(value).transpose()?.as_ref(), value(new)?);
     }
     Ok(())
+}
+
+/// Sets one key. Of a table within, in whatever form it is written, only what differs from `old` is touched.
+fn set_value(table: &mut dyn TableLike, key: &str, old: Option<&Value>, mut new: Value) {
+    match (table.get_mut(key), &new) {
+        (Some(there), Value::InlineTable(new)) if there.is_table_like() => {
+            let old = old.and_then(Value::as_inline_table);
+            if let Some(there) = there.as_table_like_mut() {
+                set_within(there, old.unwrap_or(&InlineTable::new()), new);
+            }
+            // One line has no room for comments: its blanks and commas are put in order.
+            if let Some(line) = there.as_inline_table_mut() {
+                line.fmt();
+            }
+        }
+        (Some(Item::Value(there)), _) => {
+            // What is written behind the value stays there.
+            *new.decor_mut() = there.decor().clone();
+            *there = new;
+        }
+        _ => {
+            // As part of a line it may have had blanks around it.
+            new.decor_mut().clear();
+            table.insert(key, Item::Value(new));
+        }
+    }
+}
+
+fn set_within(table: &mut dyn TableLike, old: &InlineTable, new: &InlineTable) {
+    for (key, _) in old.iter().filter(|(key, _)| !new.contains_key(key)) {
+        table.remove(key);
+    }
+    let said = |value: &Value| value.to_string().trim().to_owned();
+    for (key, value) in new {
+        let before = old.get(key);
+        if before.map(said) != Some(said(value)) {
+            set_value(table, key, before, value.clone());
+        }
+    }
 }

@@ -143,6 +143,7 @@ network = "nowhere"
 name = "eth3"
 port = "shared:venet1"
 rate = { in = 1000000 }
+class_rate = { local = { in = 1000000 } }
 
 [[route]]
 prefix = "10.0.0.1/8"
@@ -178,9 +179,9 @@ via = "203.0.113.11"
             (41, "guest[ct2].adapter[eth1].mtu", "100 is not a whole number from 576 to 9216"),
             (46, "guest[ct2].adapter[eth2].network", "there is no network nowhere"),
             (49, "guest[ct2].adapter[eth3].port", "there is no port venet1"),
-            (50, "guest[ct2].adapter[eth3].rate", "rate limits are not in this version"),
+            (51, "guest[ct2].adapter[eth3].class_rate", "there is no class local"),
             (
-                53,
+                54,
                 "route[10.0.0.1/8].prefix",
                 "10.0.0.1/8 has host bits set; the prefix is 10.0.0.0/8",
             ),
@@ -323,7 +324,6 @@ port = "virtio-user,path=/run/vm1/"
 [[guest.adapter]]
 name = "c"
 port = "tap,iface=vm1-c"
-rate = { in = 1000000, out = 5 }
 [[guest.adapter]]
 name = "d"
 port = "tap,iface=vm1-d"
@@ -339,9 +339,8 @@ addresses = ["2001:db8::1"]
         &[
             (7, "guest[vm1].adapter[a].port", "an absolute path"),
             (10, "guest[vm1].adapter[b].port", "an absolute path"),
-            (14, "guest[vm1].adapter[c].rate", "rate limits are not in this version"),
-            (18, "guest[vm1].adapter[d].rate.up", "unknown key; the keys here are in, out"),
-            (23, "guest[vm1].adapter[e].addresses", "routing of IPv6 is not in this version"),
+            (17, "guest[vm1].adapter[d].rate.up", "unknown key; the keys here are in, out"),
+            (22, "guest[vm1].adapter[e].addresses", "routing of IPv6 is not in this version"),
         ],
     );
 }

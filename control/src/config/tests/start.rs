@@ -158,7 +158,7 @@ via = \"192.0.2.9\"
 }
 
 /// Files each of which differs from each in several nouns.
-pub(super) fn files() -> [String; 7] {
+pub(super) fn files() -> [String; 9] {
     let vm = "[[guest]]\nname = \"ct1\"\nkind = \"vm\"\n[[guest.adapter]]\nname = \"eth0\"\n\
               port = \"tap,iface=ct1\"\naddresses = [\"203.0.113.1/24\"]\n";
     let lan = "[[network]]\nname = \"lan0\"\nuplink = \"up0\"\nage_s = 20\n";
@@ -170,8 +170,18 @@ pub(super) fn files() -> [String; 7] {
                   mode = \"host-routed\"\naddresses = [\"203.0.113.9\"]\nmtu = 1400\n\
                   [[route]]\nprefix = \"10.0.0.0/8\"\nvia = \"203.0.113.9\"\n\
                   [[neighbor]]\nip = \"192.0.2.3\"\nmac = \"02:00:00:00:00:07\"\ndev = \"up0\"\n";
+    let limited = "rate = { in = \"10M\", out = \"5M\" }\nstorm = 9\n\
+                   class_rate = { c = { in = \"1M\" }, d = { in = \"1M\", out = \"2M\" } }\n\
+                   [[class]]\nname = \"c\"\nprefixes = [\"10.0.0.0/8\"]\n\
+                   [[class]]\nname = \"d\"\nprefixes = [\"11.0.0.0/8\"]\n";
+    let otherwise = "rate.out = \"6M\"\n[guest.adapter.class_rate.c]\nin = \"1M\"\n\
+                     [guest.adapter.class_rate.\"e.f\"]\nout = \"3M\"\n\
+                     [[class]]\nname = \"c\"\nprefixes = [\"11.0.0.0/8\"]\n\
+                     [[class]]\nname = \"e.f\"\nprefixes = [\"10.0.0.0/8\"]\n";
     [
         BASE.to_owned(),
+        format!("{BASE}{}{limited}", guest("ct1", "203.0.113.1")),
+        format!("{BASE}{}{otherwise}", guest("ct1", "203.0.113.2")),
         format!("{BASE}{}", guest("ct1", "203.0.113.1")),
         format!("{BASE}{vm}"),
         format!("{BASE}{lan}{}{member}", guest("ct1", "203.0.113.1")),

@@ -33,6 +33,14 @@ pub(super) fn write(page: &mut Page, adapters: &[AdapterReading]) -> Result<()> 
             super::had(|reason| adapter.counts.drops(reason), with)
         }),
     )?;
+    page.counters(
+        "guestway_adapter_limited_packets_total",
+        "Frames that an adapter's rate limits dropped since they are in force, by direction as the guest sees it.",
+        adapters.iter().filter_map(|a| Some((a, a.over_limit?))).flat_map(|(adapter, (to, from))| {
+            let ways = [("in", to), ("out", from)];
+            ways.map(|(way, over)| (and(adapter, "direction", way), count(over)))
+        }),
+    )?;
     page.gauges(
         "guestway_adapter_addresses",
         "Registered addresses of an adapter by their state on the LAN: up, probing (the LAN is being \

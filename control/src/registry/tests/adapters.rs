@@ -134,10 +134,6 @@ fn addresses_that_no_adapter_can_have_are_refused_with_what_would_be_right() {
     refuses(&mut registry, six, Unsupported, "routing of IPv6 is not in this version");
     let six = add("vm1/net0", "port tap,iface=a ip 2001:db8::1/64 ip fe80::1/64");
     registry.apply(&[six]).unwrap();
-    let mut limited = wish("port tap,iface=b");
-    limited.rate = Some(Rate { in_bps: Some(1), out_bps: None });
-    let change = Change::AdapterAdd { guest: name("ct1"), adapter: name("eth0"), wish: limited };
-    refuses(&mut registry, change, Unsupported, "rate limits are not in this version");
     for (port, kind, says) in [
         ("vhost-user,path=a", Invalid, "an absolute path"),
         ("virtio-user", Invalid, "is missing"),

@@ -3,6 +3,7 @@
 //! taken back left no trace, and the effects alone lead to the same state, and the journal's records too.
 
 use super::*;
+use crate::model::Rate;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -37,6 +38,7 @@ const SPECS: &[&str] = &[
 const MACS: &[&str] = &["02:00:5e:10:00:01", "02:00:5e:10:00:02", "02:00:5e:10:00:03"];
 const PREFIXES: &[&str] =
     &["10.0.0.0/24", "10.0.0.1/32", "10.0.1.0/25", "172.16.0.0/12", "0.0.0.0/0"];
+const CLASSES: &[&str] = &["c1", "c2"];
 const VIAS: &[&str] = &["10.0.0.1", "10.0.0.2", "10.0.1.7", "192.0.2.9", "u1", "s1"];
 const UPLINK_ADDRESSES: &[&str] = &["192.0.2.1/24", "198.18.0.1/24", "10.0.1.1/24"];
 
@@ -80,8 +82,18 @@ impl Dice<'_> {
             }),
             host_mac: self.maybe(9, Self::mac),
             announce: self.maybe(5, |_| false),
+            rate: self.maybe(4, Self::rate),
+            class_rate: self.maybe(3, |dice| {
+                (0..dice.below(3)).map(|_| (dice.name(CLASSES), dice.rate())).collect()
+            }),
+            storm: self.maybe(5, |dice| dice.pick(&[0, 1, 1_000_000])),
             ..AdapterWish::default()
         }
+    }
+
+    fn rate(&mut self) -> Rate {
+        let bps = [Some(0), Some(0), Some(1), Some(1_000), Some(5_000), None];
+        Rate { in_bps: self.pick(&bps), out_bps: self.pick(&bps) }
     }
 
     fn attach(&mut self) -> NetworkAttach {
@@ -112,7 +124,7 @@ impl Dice<'_> {
 
     fn other_change(&mut self, guest: Name, adapter: Name) -> Change {
         let network = self.name(NETWORKS);
-        match self.below(14) {
+        match self.below(18) {
             0 => Change::NetworkAdd { network, attach: self.attach() },
             1 => {
                 let set = NetworkPatch { attach: Some(self.attach()), ..NetworkPatch::default() };
@@ -155,7 +167,12 @@ impl Dice<'_> {
                 };
                 Change::MacAdd { network, mac: self.mac(), to }
             }
-            _ => Change::MacDel { network, mac: self.mac() },
+            13 => Change::MacDel { network, mac: self.mac() },
+            14..17 => {
+                let prefixes = vec![net(self.pick(PREFIXES))];
+                Change::ClassAdd { class: self.name(CLASSES), prefixes }
+            }
+            _ => Change::ClassDel { class: self.name(CLASSES) },
         }
     }
 }
@@ -247,8 +264,21 @@ fn look_through(registry: &Registry) {
     }
     assert_eq!(macs.len(), macs.iter().collect::<BTreeSet<_>>().len(), "a MAC twice");
     assert_eq!(devices.len(), devices.iter().collect::<BTreeSet<_>>().len(), "a device twice");
+    look_through_limits(registry);
     look_through_networks(registry);
     look_through_ways(registry);
+}
+
+fn look_through_limits(registry: &Registry) {
+    let mut limited: BTreeMap<Name, BTreeSet<AdapterKey>> = BTreeMap::new();
+    for adapter in registry.adapters() {
+        for (class, limit) in &adapter.limits.classes {
+            assert!(registry.classes().any(|found| found.name == *class), "{class}");
+            assert!(!limit.is_none(), "{} has an empty rate for {class}", adapter.key());
+            limited.entry(class.clone()).or_default().insert(adapter.key());
+        }
+    }
+    assert_eq!(registry.tables.limited, limited);
 }
 
 fn look_through_networks(registry: &Registry) {
@@ -404,13 +434,13 @@ proptest! {
 
     #[test]
     fn any_changes_keep_the_state_true(
-        batches in prop::collection::vec(prop::collection::vec(any::<[u8; 20]>(), 1..4), 1..60),
+        batches in prop::collection::vec(prop::collection::vec(any::<[u8; 28]>(), 1..4), 1..60),
     ) {
         let mut registry = world();
         let mut mirror = Mirror::of(&registry.everything());
         let mut journaled = document(&registry);
         for batch in &batches {
-            let read = |bytes: &[u8; 20]| Dice(bytes.iter()).change();
+            let read = |bytes: &[u8; 28]| Dice(bytes.iter()).change();
             let batch: &Vec<Change> = &batch.iter().map(read).collect();
             let before = whole(&registry);
             match registry.apply(batch) {

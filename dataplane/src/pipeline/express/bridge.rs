@@ -102,6 +102,9 @@ pub(super) fn bridged<F: Frame>(
         slots &= !trace.followed(record.id, burst, ways);
     }
     lane.sender = Some(member.adapter.adapter);
+    if let Some(limits) = at.limits {
+        slots &= lane.unlimited(limits, record.id, slots);
+    }
     lane.plain.slots = slots;
     lane.plain.port = alike.map(|way| way.port());
     lane.plain.is_routed = false;

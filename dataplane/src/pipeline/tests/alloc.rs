@@ -3,11 +3,12 @@
 use super::host::*;
 use super::packet::{Packet, filler, frame, tagged, who_has};
 use super::worker::clock_ns;
+use crate::counters::Traffic;
 use crate::frame::memory::MemoryPool;
 use crate::frame::{Burst, Frame, Ingress};
 use crate::ids::PortId;
 use crate::io::memory::MemoryPort;
-use crate::pipeline::{Departure, Rates, TxPort, TxRoute};
+use crate::pipeline::{Departure, Limits, Rates, Shaping, TxPort, TxRoute};
 use crate::punt::Inject;
 use crate::sight::capture::{Capture, Feed, Selection};
 use crate::sight::latency::Latencies;
@@ -71,6 +72,18 @@ fn card_2_the_loop_of_a_worker_allocates_nothing() {
         let add = Command::AddRx { port: *id, queue: 0, rx: Box::new(port.rx()) };
         assert!(link.commands.push(set).is_ok() && link.commands.push(add).is_ok());
     }
+    // Two have limits: frames wait, are dropped, and leave with the handles and limits that change below.
+    let limits = |bps| {
+        let mut limits = Limits::default();
+        limits.limit(Traffic::FromGuest, bps);
+        limits.limit(Traffic::ToGuest, bps);
+        limits.limit_storm(1_000);
+        Some(Arc::new(limits))
+    };
+    assert!(link.commands.push(Command::SetShaping(Some(Shaping::new(64)))).is_ok());
+    for (adapter, bps) in [(S2_ADAPTER, 20_000), (adapter_on(V1), 20_000)] {
+        assert!(link.commands.push(Command::SetLimits(adapter, limits(bps))).is_ok());
+    }
     assert!(worker.obey(1));
 
     let samples = samples();
@@ -78,6 +91,9 @@ fn card_2_the_loop_of_a_worker_allocates_nothing() {
     let (records, mut is_traced) = (Arc::new(ArrayQueue::new(8)), true);
     let (received, sent) = (true, true);
     let watched = Selection { port: C1, adapter: None, received, sent, filter: None };
+    // The pool's buffers are made once, as many as will be alive.
+    let alive: Vec<_> = (0..2048).map_while(|_| pool.frame(&samples[0].1, C1)).collect();
+    drop(alive);
     let mut now_ns = 1;
     let mut round = |is_measured: bool| {
         for (port, bytes) in &samples {
@@ -100,6 +116,8 @@ fn card_2_the_loop_of_a_worker_allocates_nothing() {
         assert!(link.commands.push(Command::SetPort(C1, Some(record))).is_ok());
         let network = Arc::new(host.networks[&LAN].clone());
         assert!(link.commands.push(Command::SetNetwork(LAN, Some(network))).is_ok());
+        let limit = Command::SetLimits(adapter_on(V1), limits(20_000));
+        assert!(link.commands.push(limit).is_ok());
         let histogram = Command::SwapHistogram(loop_histogram().unwrap());
         assert!(link.commands.push(histogram).is_ok());
         let latencies = Command::SetLatencies(Latencies::new().ok());
@@ -144,7 +162,7 @@ fn card_2_the_loop_of_a_worker_allocates_nothing() {
         let sent = ports.values().map(|port| std::iter::from_fn(|| port.from_us.pop()).count());
         assert!(sent.sum::<usize>() > 160, "traffic flows");
     };
-    // The pool's buffers are made once.
+    // The first rounds find what is set up once.
     (0..3).for_each(|_| round(false));
     (0..20).for_each(|_| round(true));
     let dropped: u64 = (0..100).map(|port| counters.port(PortId(port)).drops_total()).sum();

@@ -5,9 +5,11 @@ use super::any::{Arrival, Change, PORTS, any_frame, apply, change, likely, run_c
 use super::host::*;
 use super::lab::Lab;
 use super::packet::{Packet, filler};
-use crate::counters::{AdapterCounts, ClassCounts, PortCounts};
+use super::shape::keep_limits;
+use crate::counters::{AdapterCounts, ClassCounts, PortCounts, Traffic};
 use crate::frame::{BURST_PKTS, Burst};
 use crate::ids::{AdapterId, ClassId, PortId};
+use crate::pipeline::Early;
 use crate::sight::trace::{Selection, Target, Tracer};
 use crossbeam::queue::ArrayQueue;
 use proptest::prelude::*;
@@ -121,9 +123,23 @@ fn what_the_lane_passes_the_stages_would_pass_alike() {
     let labs = [(); 2].map(|()| RefCell::new(Lab::new()));
     labs[1].borrow_mut().path.work.lane.is_closed = true;
     let _classes = labs.each_ref().map(|lab| classify(&mut lab.borrow_mut()));
+    for lab in &labs {
+        let mut lab = lab.borrow_mut();
+        keep_limits(&mut lab, 512);
+        lab.limit(S2_ADAPTER, |limits| limits.limit(Traffic::FromGuest, 1_000_000));
+        lab.limit(adapter_on(C3), |limits| limits.limit(Traffic::ToGuest, 1_000_000));
+        lab.limit(adapter_on(M2), |limits| limits.limit(Traffic::ToGuest, 1_000_000));
+    }
     let steps = prop::collection::vec((burst(), prop::option::weighted(0.2, change())), 1..8);
     run_cases(600, steps, |steps: Vec<(Vec<Arrival>, Option<Change>)>| {
-        labs.iter().for_each(|lab| lab.borrow_mut().reset());
+        for lab in &labs {
+            let mut lab = lab.borrow_mut();
+            lab.path.release_early(Early::All);
+            lab.reset();
+            lab.now_ns += 100_000_000;
+            let now_ns = lab.now_ns;
+            lab.path.release(now_ns);
+        }
         for (arrivals, change) in &steps {
             for lab in &labs {
                 let mut lab = lab.borrow_mut();
@@ -136,6 +152,8 @@ fn what_the_lane_passes_the_stages_would_pass_alike() {
         }
         Ok(())
     });
+    labs.iter().for_each(|lab| drop(lab.borrow_mut().path.set_shaping(None)));
+    labs.iter().for_each(|lab| lab.borrow_mut().path.flush());
     let [with, without] = labs.each_ref().map(|lab| lab.borrow().path.work.lane.passed);
     assert!(with > 2_000 && without == 0, "{with}");
 }

@@ -3,12 +3,12 @@
 use super::host::*;
 use super::lab::assert_balance;
 use super::packet::{Packet, who_has};
-use crate::counters::{Counters, DropReason, PortCounter};
+use crate::counters::{Counters, DropReason, PortCounter, Traffic};
 use crate::frame::memory::{MemoryFrame, MemoryPool};
 use crate::frame::{BURST_PKTS, Burst};
 use crate::ids::PortId;
 use crate::io::memory::{MemoryIo, MemoryPort};
-use crate::pipeline::{Departure, Rates, TxPort, TxRoute};
+use crate::pipeline::{Departure, Limits, Rates, Shaping, TxPort, TxRoute};
 use crate::punt::Inject;
 use crate::record::{Attachment, PortRecord};
 use crate::sight::latency::{Course, Latencies};
@@ -357,6 +357,85 @@ fn loop_times_come_back_when_asked_for() {
     assert!(stats.busy_loops.load(Ordering::Relaxed) <= stats.loops.load(Ordering::Relaxed));
     assert!(stats.busy_ns.load(Ordering::Relaxed) <= stats.total_ns.load(Ordering::Relaxed));
     assert_eq!(c2.from_us.len(), 100);
+}
+
+#[test]
+fn what_waits_for_its_time_leaves_in_its_loop_and_before_anybody_goes() {
+    let mut bench = Bench::new();
+    let (c1, c2) = (MemoryPort::new(64), MemoryPort::new(64));
+    bench.set_tx(C2, Some(&c2));
+    bench.add_rx(C1, &c1);
+    let limits = || {
+        let mut limits = Limits::default();
+        limits.limit(Traffic::FromGuest, 1_000_000);
+        Some(Arc::new(limits))
+    };
+    // Nobody keeps it yet.
+    let back = bench.command(Command::SetLimits(adapter_on(C1), limits()));
+    assert!(matches!(back, Displaced::Limits(Some(_))));
+    let back = bench.command(Command::SetShaping(Some(Shaping::new(64))));
+    assert!(matches!(back, Displaced::Shaping(None)));
+    let back = bench.command(Command::SetLimits(adapter_on(C1), limits()));
+    assert!(matches!(back, Displaced::Limits(None)));
+    bench.now_ns = 1_000_000_000;
+    let fill = |bench: &mut Bench| {
+        // More than what is saved up.
+        for id in 0..60 {
+            bench.send(&c1, C1, C2, id);
+        }
+        assert_eq!(bench.poll(), 60);
+        ids(&c2)
+    };
+    let first = fill(&mut bench);
+    assert!(!first.is_empty() && first.len() < 60, "{first:?}");
+    // They come in order as time passes.
+    let mut all = first;
+    for _ in 0..40 {
+        bench.now_ns += 1_000_000;
+        bench.poll();
+        all.extend(ids(&c2));
+    }
+    assert_eq!(all, (0..60).collect::<Vec<_>>());
+    // Who goes takes along what waits: its receive queue, the way out, its limits, all limits, the worker.
+    type Going = fn(&mut Bench, &MemoryPort, &MemoryPort);
+    let cases: [Going; 5] = [
+        |bench, c1, _| {
+            bench.command(Command::RemoveRx { port: C1, queue: 0 });
+            bench.add_rx(C1, c1);
+        },
+        |bench, _, c2| {
+            bench.set_tx(C2, None);
+            bench.set_tx(C2, Some(c2));
+        },
+        |bench, _, _| {
+            let mut limits = Limits::default();
+            limits.limit(Traffic::FromGuest, 1_000_000);
+            bench.command(Command::SetLimits(adapter_on(C1), Some(Arc::new(limits))));
+        },
+        |bench, _, _| {
+            let back = bench.command(Command::SetShaping(None));
+            assert!(matches!(back, Displaced::Shaping(Some(_))));
+            bench.poll();
+            bench.command(Command::SetShaping(Some(Shaping::new(64))));
+            let mut limits = Limits::default();
+            limits.limit(Traffic::FromGuest, 1_000_000);
+            bench.command(Command::SetLimits(adapter_on(C1), Some(Arc::new(limits))));
+        },
+        |bench, _, _| {
+            assert!(bench.link.commands.push(Command::Shutdown).is_ok());
+            assert!(!bench.worker.obey(bench.now_ns));
+        },
+    ];
+    for (number, go) in cases.into_iter().enumerate() {
+        bench.now_ns += 1_000_000_000;
+        let mut all = fill(&mut bench);
+        assert!(all.len() < 60);
+        go(&mut bench, &c1, &c2);
+        bench.poll();
+        all.extend(ids(&c2));
+        assert_eq!(all, (0..60).collect::<Vec<_>>(), "case {number}");
+    }
+    assert_eq!(bench.counters.port(C1).drops_total(), 0);
 }
 
 #[test]
