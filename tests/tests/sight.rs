@@ -1,7 +1,7 @@
 //! Sight into the path of a packet: what an operator sees of real traffic.
 
 use serde_json::Value;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,7 +9,7 @@ use tests::balance::rows;
 use tests::config::tap;
 use tests::frames::{IPV4, UDP, ethernet, ip, ipv4, mac};
 use tests::world::{OUT, address};
-use tests::{Appliance, Attach, Host, Proc, World, binary, eventually};
+use tests::{Appliance, Attach, Config, Host, Lab, Proc, World, binary, eventually};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -363,4 +363,27 @@ fn a_trace_shows_the_way_of_a_routed_a_bridged_a_dropped_and_a_punted_packet() {
     assert!(nothing.contains("no packet of vm2"), "{nothing}");
     assert!(app.refused("trace nobody").contains("nobody"));
     world.end();
+}
+
+/// DPDK's own sight: its telemetry, for as long as its run-time files are not switched off (`--no-shconf`).
+#[test]
+fn dpdks_telemetry_tells_of_the_ports() {
+    let lab = Lab::new();
+    let lan = lab.bridge("lan");
+    let config = Config::new(&lab).uplink().replace(r#""--no-shconf", "#, "");
+    let mut app = Appliance::start(&lab, &config, Some(&lan));
+    let prefix = format!("lab{}", std::process::id());
+    let mut command = Command::new("dpdk-telemetry.py");
+    command.args(["-f", &prefix]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut asked = Proc::start(&mut command);
+    let mut stdin = asked.as_child().stdin.take().expect("a pipe");
+    stdin.write_all(b"/ethdev/list\n/ethdev/info,0\n/eal/params\nquit\n").expect("a pipe");
+    drop(stdin);
+    let output = asked.finish();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success() && said.contains("net_tap0") && said.contains("/ethdev/list"),
+        "{said}"
+    );
+    app.stop();
 }
