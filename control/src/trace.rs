@@ -209,7 +209,9 @@ impl Story<'_> {
             });
         }
         if parts.is_empty() {
-            parts.push("waits, for its time under a rate limit or for its transmit queue".to_owned());
+            parts.push(
+                "waits, for its time under a rate limit or for its transmit queue".to_owned(),
+            );
         }
         let stage = if fate == Fate::Punted { "control" } else { "egress" };
         step(stage, crate::trace::fate(fate), parts.join("; "))
