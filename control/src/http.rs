@@ -1,13 +1,18 @@
-//! What the servers of the API and of metrics share: one thread that waits for all clients of one
+//! What the servers of the API, of metrics and of the page share: one thread that waits for all clients of one
 //! listening socket, and what a client may cost.
 //!
 //! Clients are not friends: one that stalls, sends rubbish or opens connections without end costs a
 //! bounded number of descriptors and bytes, is cut off after a bounded time, and leaves room for
 //! others. Calls that wait do so on threads of their own, so a slow answer holds nobody else up.
 
+mod fresh;
 mod limits;
+mod tcp;
 
+pub(crate) use fresh::Fresh;
 pub(crate) use limits::Limits;
+pub(crate) use tcp::hosts;
+pub use tcp::{BoundTcp, ListenError};
 
 use axum::Router;
 use hyper::server::conn::http1;

@@ -17,10 +17,11 @@ mod server;
 pub(crate) mod tests;
 mod text;
 
+pub use crate::http::{BoundTcp, ListenError};
 pub use baselines::Baselines;
 pub use reading::{
     AdapterReading, DeviceCounts, FrontEnds, NetworkReading, PortReading, Program, Reading,
     WorkerReading,
 };
-pub use server::{BoundMetrics, MetricsError, bind, start};
+pub use server::{bind, start};
 pub use text::text;

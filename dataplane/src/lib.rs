@@ -7,6 +7,7 @@ pub mod counters;
 pub mod dpdk;
 pub mod eal_args;
 pub mod frame;
+pub mod idle;
 pub mod ids;
 pub mod io;
 #[cfg_attr(loom, allow(dead_code, unused_imports, reason = "loom has atomics of its own"))]

@@ -1,7 +1,7 @@
 //! A worker: one core that polls its receive queues for ever and takes what comes down the path.
 //!
 //! Invariant (design.md, 1): it never takes a lock, allocates, logs, waits or makes a system call (a
-//! port's own I/O apart). Control speaks to it by [`Command`]s over a bounded lock-free queue, taken
+//! port's own I/O apart, and the sleep of an idle worker where that is asked for: [`Idle`]). Control speaks to it by [`Command`]s over a bounded lock-free queue, taken
 //! up between two bursts; whatever a command displaces (a queue handle, a record, a histogram) goes
 //! back over a second queue and is dropped by control. A command is taken only while there is room
 //! for what it displaces, so nothing is ever freed here.
@@ -18,6 +18,7 @@
 //! for the old port is sent by the new one.
 
 use crate::frame::{BURST_PKTS, Burst};
+use crate::idle::Idle;
 use crate::ids::{AdapterId, NetworkId, PortId};
 use crate::io::{Io, Readiness, RxQueue};
 use crate::pipeline::{Departures, Early, Limits, Path, SEND_AT_ONCE, Shaping, TxPort};
@@ -164,6 +165,8 @@ pub struct WorkerStats {
     pub busy_ns: AtomicU64,
     /// Time in all since the start, ns.
     pub total_ns: AtomicU64,
+    /// Of that, asleep.
+    pub slept_ns: AtomicU64,
     /// Frames taken in.
     pub pkts: AtomicU64,
     /// Bursts that receive queues gave, by size.
@@ -180,6 +183,7 @@ struct Account {
     busy_loops: u64,
     busy_ns: u64,
     total_ns: u64,
+    slept_ns: u64,
     pkts: u64,
     bursts: [u64; BURST_SIZES],
 }
@@ -236,6 +240,8 @@ pub struct Worker<I: Io> {
     /// Whether bursts take the way of those that somebody looks at.
     is_watched: bool,
     account: Account,
+    /// Where it may sleep.
+    idle: Option<Idle>,
     reader: Reader,
     clock_ns: fn() -> u64,
     /// When the loop began.
@@ -284,12 +290,18 @@ impl<I: Io> Worker<I> {
             latencies: None,
             is_watched: false,
             account: Account::default(),
+            idle: None,
             reader,
             clock_ns,
             now_ns: 0,
             since_report: 0,
         };
         Ok((worker, link))
+    }
+
+    /// Lets it sleep while there is nothing to do.
+    pub fn set_idle(&mut self, idle: Option<Idle>) {
+        self.idle = idle;
     }
 
     /// Polls until control says [`Command::Shutdown`].
@@ -316,7 +328,23 @@ impl<I: Io> Worker<I> {
         }
         self.now_ns = (self.clock_ns)();
         self.account(pkts, self.now_ns.saturating_sub(then_ns));
+        if self.idle.is_some() {
+            self.rest(pkts > 0);
+        }
         true
+    }
+
+    /// Sleeps where there has been nothing to do for a while. What waits to be sent is something.
+    #[inline(never)]
+    fn rest(&mut self, is_busy: bool) {
+        let is_busy = is_busy || self.path.is_waiting() || !self.commands.is_empty();
+        let now_ns = self.now_ns;
+        if self.idle.as_mut().is_some_and(|idle| idle.looked(is_busy, now_ns)) {
+            self.now_ns = (self.clock_ns)();
+            let slept_ns = self.now_ns.saturating_sub(now_ns);
+            self.account.slept_ns += slept_ns;
+            self.account.total_ns += slept_ns;
+        }
     }
 
     /// Once round: every receive queue, what control and other workers ask for, then all buffers out.
@@ -575,13 +603,14 @@ impl<I: Io> Worker<I> {
 
     /// Puts what has been counted where control reads it.
     fn publish(&self) {
-        let Account { loops, busy_loops, busy_ns, total_ns, pkts, bursts } = self.account;
+        let Account { loops, busy_loops, busy_ns, total_ns, slept_ns, pkts, bursts } = self.account;
         let stats = &self.stats;
         for (cell, value) in [
             (&stats.loops, loops),
             (&stats.busy_loops, busy_loops),
             (&stats.busy_ns, busy_ns),
             (&stats.total_ns, total_ns),
+            (&stats.slept_ns, slept_ns),
             (&stats.pkts, pkts),
         ] {
             cell.store(value, Ordering::Relaxed);

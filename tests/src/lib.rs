@@ -24,6 +24,7 @@ pub use world::{Attach, World};
 
 pub mod appliance;
 pub mod balance;
+pub mod browser;
 pub mod capture;
 pub mod config;
 pub mod containers;

@@ -58,7 +58,9 @@ fn every_thread_has_given_away_what_it_does_not_need() {
     for (name, status) in &threads {
         let own = match name.as_str() {
             // Those that read what others have written.
-            name if ["worker", "api", "metrics"].iter().any(|of| name.contains(of)) => &none,
+            name if ["worker", "api", "metrics", "page"].iter().any(|of| name.contains(of)) => {
+                &none
+            }
             _ => &kept,
         };
         for (key, value) in [

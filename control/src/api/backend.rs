@@ -17,6 +17,7 @@ use super::view;
 use crate::config::Config;
 use crate::metrics::Reading;
 use crate::model::{Change, Name};
+use crate::page::Picture;
 use crossbeam::channel::{self, Receiver, Sender};
 use dataplane::sight::bpf::Program;
 use dataplane::sight::capture::Feed;
@@ -171,6 +172,8 @@ pub enum Show {
     Accounting(Option<Name>),
     /// What metrics are made of: [`Answer::Metrics`].
     Metrics,
+    /// What the page draws: [`Answer::Picture`].
+    Picture,
 }
 
 /// Most routes in one answer: about a millisecond of the control thread's time.
@@ -231,6 +234,7 @@ pub enum Answer {
     Tracing(u64),
     Trace(view::Trace),
     Metrics(Box<Reading>),
+    Picture(Box<Picture>),
 }
 
 /// Why a request was refused.

@@ -6,6 +6,7 @@ use super::backend::{
 use super::server::{self, Server};
 use super::view;
 use crate::model::{Change, GuestKind, Mode, Name, NetworkAttach, Rate, UnknownUnicast};
+use crate::page::Picture;
 use dataplane::sight::capture::Feed;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -202,6 +203,7 @@ fn show(what: Show) -> Result<Answer, Refusal> {
                 hz: 2_000_000_000,
                 busy: 3_100,
                 idle: 9_000,
+                asleep: 0,
                 per_packet: Some(310.0),
             },
             bursts: vec![
@@ -299,7 +301,25 @@ fn show(what: Show) -> Result<Answer, Refusal> {
             }],
         }),
         Show::Metrics => Answer::Metrics(Box::new(crate::metrics::tests::reading())),
+        Show::Picture => Answer::Picture(Box::new(picture())),
     })
+}
+
+fn picture() -> Picture {
+    let Ok(Answer::Version(program)) = show(Show::Version) else { panic!("a version") };
+    Picture {
+        read_at_ns: 90_000_000_000,
+        control_held_ns: 250_000,
+        program,
+        guests: vec![guest_ct1()],
+        networks: vec![network_lan0()],
+        ports: vec![port_up0()],
+        port_stats: vec![stats_up0()],
+        stopped: vec![],
+        problems: [("vm1/eth0".parse().unwrap(), "no such namespace".to_owned())].into(),
+        dropped: 7,
+        drops: view::DropCounts::from([("spoofed-ip".to_owned(), 7)]),
+    }
 }
 
 fn guest_ct1() -> view::Guest {

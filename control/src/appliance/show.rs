@@ -5,6 +5,7 @@ mod front_end;
 mod guest;
 mod metrics;
 mod network;
+mod page;
 mod port;
 mod program;
 mod route;
@@ -41,6 +42,7 @@ impl Appliance {
             Show::Trace(number) => Answer::Trace(self.traced(number)?),
             Show::Latency => Answer::Latency(self.latency()),
             Show::Metrics => Answer::Metrics(Box::new(self.reading())),
+            Show::Picture => Answer::Picture(Box::new(self.picture()?)),
         })
     }
 }
@@ -52,6 +54,7 @@ pub(super) fn absent(what: &str, name: impl Display, list: &str) -> Refusal {
 
 /// Drops by reason, zeros left out.
 fn drop_counts(of: impl Fn(DropReason) -> u64) -> DropCounts {
-    let counts = DropReason::ALL.into_iter().map(|reason| (reason.name().to_owned(), of(reason)));
-    counts.filter(|(_, count)| *count > 0).collect()
+    let counts = DropReason::ALL.into_iter().map(|reason| (reason, of(reason)));
+    let counts = counts.filter(|(_, count)| *count > 0);
+    counts.map(|(reason, count)| (reason.name().to_owned(), count)).collect()
 }

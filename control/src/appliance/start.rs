@@ -1,6 +1,6 @@
 //! From a configuration file to a running appliance, and its orderly end.
 //!
-//! Order: file, sockets, state, DPDK, pool, workers, ports and guests, API and metrics. What the operator named in the
+//! Order: file, sockets, state, DPDK, pool, workers, ports and guests, API, metrics and page. What the operator named in the
 //! file has to open, or the start fails in one line; a guest's port that does not (its namespace may
 //! not be there yet) is told, and tried again until it does.
 
@@ -11,13 +11,15 @@ use crate::api::backend::{self, PATIENCE, Refusal};
 use crate::api::server::{self, BoundSocket, SocketError};
 use crate::api::view::{EventKind, PortLabel};
 use crate::cli::prompt;
-use crate::config::{self, Config, ConfigError, StartPlan, plan_start};
+use crate::config::{self, Config, ConfigError, Polling, StartPlan, plan_start};
 use crate::heartbeat::Beats;
+use crate::http::{BoundTcp, ListenError};
 use crate::journal::{Store, StoreError};
 use crate::manager::Manager;
-use crate::metrics::{self, Baselines, BoundMetrics, MetricsError};
+use crate::metrics::{self, Baselines};
 use crate::neighbor::cache::Limits;
 use crate::neighbor::{AddressClaims, NeighborCache};
+use crate::page;
 use crate::privileges::{self, PrivilegeError, syscalls};
 use crate::publish::{FreshTables, PublishError, Publisher, WorkerEnd, Workers};
 use crate::registry::{Effect, Origin, Port, Registry};
@@ -27,6 +29,7 @@ use dataplane::dpdk::{
     DpdkIo, Eal, EalError, EalOptions, Pool, PoolError, PoolOps, PoolSpec, lcore,
     raise_descriptor_limit,
 };
+use dataplane::idle::Idle;
 use dataplane::pipeline::{Path, Rates};
 use dataplane::worker::Worker;
 use std::cell::RefCell;
@@ -81,9 +84,9 @@ pub enum StartError {
     /// The control socket.
     #[error(transparent)]
     Socket(#[from] SocketError),
-    /// Where metrics are to be served.
+    /// Where metrics or the page are to be served.
     #[error(transparent)]
-    Metrics(#[from] MetricsError),
+    Listen(#[from] ListenError),
     /// Rights to give away.
     #[error(transparent)]
     Privileges(#[from] PrivilegeError),
@@ -103,7 +106,8 @@ pub enum StartError {
 /// Sockets that listen and are not served yet.
 struct Bound {
     api: BoundSocket,
-    metrics: Option<BoundMetrics>,
+    metrics: Option<BoundTcp>,
+    page: Option<BoundTcp>,
 }
 
 /// Nanoseconds per 2^32 turns of the time stamp counter. Written once, before workers start.
@@ -140,6 +144,7 @@ pub fn run(options: &RunOptions) -> Result<std::convert::Infallible, StartError>
     let bound = Bound {
         api: server::bind(&settings.socket, settings.socket_group.as_deref())?,
         metrics: settings.metrics.map(metrics::bind).transpose()?,
+        page: settings.page.map(page::bind).transpose()?,
     };
     let mut store = Store::open(&settings.state_dir)?;
     let (plan, notices) = recall(&config, &mut store, options.apply)?;
@@ -214,7 +219,7 @@ fn build(
     let fresh = FreshTables::new(settings.workers.len());
     let mut ends = Vec::new();
     for (position, core) in settings.workers.iter().enumerate() {
-        ends.push(launch(eal, position, *core, &fresh, &pool)?);
+        ends.push(launch(eal, position, *core, settings.polling, &fresh, &pool)?);
     }
     let mut publisher = Publisher::new(fresh, Workers::new(ends))?;
     let workers = settings.workers.len().max(1);
@@ -269,6 +274,7 @@ fn launch(
     eal: Eal,
     position: usize,
     core: usize,
+    polling: Polling,
     fresh: &FreshTables,
     pool: &Pool,
 ) -> Result<WorkerEnd<DpdkIo>, StartError> {
@@ -281,7 +287,10 @@ fn launch(
         source: std::io::Error::other("no place among the tables' readers"),
     };
     let reader = fresh.qsbr().register().ok_or_else(missing)?;
-    let (worker, link) = Worker::new(path, reader, worker_clock_ns).map_err(|_| missing())?;
+    let (mut worker, link) = Worker::new(path, reader, worker_clock_ns).map_err(|_| missing())?;
+    if polling == Polling::Adaptive {
+        worker.set_idle(Some(Idle::new(std::thread::sleep)));
+    }
     let job = move || {
         // To give rights away is never refused, and a worker forwards with them as well.
         let _ = privileges::keep_none();
@@ -311,7 +320,7 @@ impl Appliance {
         Ok(())
     }
 
-    /// Serves the control socket and metrics, and works until told to end.
+    /// Serves the control socket, metrics and the page, and works until told to end.
     fn serve_sockets(&mut self, bound: Bound, interactive: bool) -> Result<(), StartError> {
         let (backend, requests) = backend::channel(PATIENCE);
         let core = core_affinity::CoreId { id: self.config.appliance.control_core };
@@ -332,8 +341,15 @@ impl Appliance {
         let metrics_server = match bound.metrics {
             Some(bound) => {
                 served = format!("{served}; metrics on http://{}/metrics", bound.address());
-                let started = metrics::start(bound, backend, for_servers);
+                let started = metrics::start(bound, backend.clone(), for_servers.clone());
                 Some(started.map_err(system("metrics"))?)
+            }
+            None => None,
+        };
+        let page_server = match bound.page {
+            Some(bound) => {
+                served = format!("{served}; page on http://{}/", bound.address());
+                Some(page::start(bound, backend, for_servers).map_err(system("page"))?)
             }
             None => None,
         };
@@ -354,7 +370,7 @@ impl Appliance {
         self.end_sight();
         drop(requests);
         server.stop();
-        drop(metrics_server);
+        drop((metrics_server, page_server));
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! Registered items as keys and values of the file: what `render` writes and what `diff` compares.
 
-use super::Appliance;
+use super::{Appliance, Polling};
 use crate::model::{
     Filter, GuestKind, MacTarget, Mode, Name, NetworkAttach, PortSpec, UnknownUnicast, Via,
 };
@@ -28,6 +28,10 @@ fn field(key: &'static str, value: impl Into<String>, is_default: bool) -> Field
 /// Keys of `[appliance]`.
 pub(super) fn of_appliance(appliance: &Appliance) -> Vec<Field> {
     let cores: Vec<String> = appliance.workers.iter().map(ToString::to_string).collect();
+    let polling = match appliance.polling {
+        Polling::Busy => "busy",
+        Polling::Adaptive => "adaptive",
+    };
     let group = appliance.socket_group.as_ref().map(quoted);
     let metrics = appliance.metrics.map(quoted);
     let optional = |key, value: Option<String>| {
@@ -38,9 +42,11 @@ pub(super) fn of_appliance(appliance: &Appliance) -> Vec<Field> {
         field("workers", format!("[{}]", cores.join(", ")), false),
         field("control_core", appliance.control_core.to_string(), false),
         field("mbufs", appliance.mbufs.to_string(), false),
+        field("polling", quoted(polling), appliance.polling == Polling::Busy),
         field("socket", quoted(appliance.socket.display()), false),
         optional("socket_group", group),
         optional("metrics", metrics),
+        optional("page", appliance.page.map(quoted)),
         field("state_dir", quoted(appliance.state_dir.display()), false),
         field("eal", list(&appliance.eal), appliance.eal.is_empty()),
     ]

@@ -56,6 +56,15 @@ pub struct Config {
     pub initial: Vec<Change>,
 }
 
+/// What a worker does while there is nothing to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Polling {
+    /// It looks again at once: its core is its own.
+    Busy,
+    /// After a while it sleeps between two looks.
+    Adaptive,
+}
+
 /// `[appliance]`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Appliance {
@@ -65,12 +74,16 @@ pub struct Appliance {
     pub workers: Vec<usize>,
     /// Packet buffers in the pool.
     pub mbufs: u32,
+    /// Whether workers sleep while there is nothing to do.
+    pub polling: Polling,
     /// UNIX socket of the control API.
     pub socket: PathBuf,
     /// Group that may use the socket; root's alone where absent.
     pub socket_group: Option<String>,
     /// Where metrics are served over TCP; nowhere where absent.
     pub metrics: Option<SocketAddr>,
+    /// Where the page is served, a loopback address; nowhere where absent.
+    pub page: Option<SocketAddr>,
     /// Directory of the registered state.
     pub state_dir: PathBuf,
     /// Arguments for EAL.
@@ -83,9 +96,11 @@ impl Default for Appliance {
             control_core: 0,
             workers: vec![1],
             mbufs: 65_536,
+            polling: Polling::Busy,
             socket: "/run/guestway/api.sock".into(),
             socket_group: None,
             metrics: None,
+            page: None,
             state_dir: "/var/lib/guestway".into(),
             eal: Vec::new(),
         }

@@ -3,14 +3,14 @@
 use super::limits::{read_class_rates, read_rate};
 use super::section::{Section, Source};
 use super::suggest::nearest;
-use super::{Appliance, eal_faults};
+use super::{Appliance, Polling, eal_faults};
 use crate::model::{
     AdapterWish, Change, Filter, GuestKind, MacTarget, Mode, Name, NetworkAttach, NetworkPatch,
     NetworkServer, PortRole, PortWish, UnknownUnicast, Via,
 };
 use crate::registry::{AGE_S, DEFAULT_NETWORK, MAX_MACS, MTU, QUEUES_MAX, STORM_PPS, VLAN_ID};
 use ipnet::IpNet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use toml::Spanned;
 use toml::de::DeTable;
 
@@ -29,8 +29,18 @@ const ROOT: [&str; 10] = [
     "class",
     "guest",
 ];
-const APPLIANCE: [&str; 8] =
-    ["workers", "control_core", "mbufs", "socket", "socket_group", "metrics", "state_dir", "eal"];
+const APPLIANCE: [&str; 10] = [
+    "workers",
+    "control_core",
+    "mbufs",
+    "polling",
+    "socket",
+    "socket_group",
+    "metrics",
+    "page",
+    "state_dir",
+    "eal",
+];
 const UPLINK: [&str; 9] =
     ["name", "device", "addresses", "gateway", "mac", "mtu", "queues", "workers", "probe"];
 const HOST: [&str; 7] = ["device", "mac", "mtu", "configure", "netns", "queues", "workers"];
@@ -162,6 +172,9 @@ fn read_appliance(root: &Section<'_>) -> Appliance {
     let set = section.number("control_core", 0..=CORES - 1);
     appliance.control_core = set.unwrap_or(appliance.control_core);
     appliance.mbufs = section.number("mbufs", 1024..=1 << 24).unwrap_or(appliance.mbufs);
+    const POLLING: [(&str, Polling); 2] =
+        [("busy", Polling::Busy), ("adaptive", Polling::Adaptive)];
+    appliance.polling = section.choice("polling", &POLLING).unwrap_or(appliance.polling);
     if let Some(path) = absolute_path(&section, "socket", 107) {
         appliance.socket = path.into();
     }
@@ -173,11 +186,24 @@ fn read_appliance(root: &Section<'_>) -> Appliance {
         section.refuse("socket_group", "is empty; leave it out for root alone");
     }
     appliance.metrics = section.address("metrics", "an address and port, like 127.0.0.1:9650");
+    appliance.page = page(&section);
     appliance.eal = section.strings("eal", |text| Ok(text.to_owned())).unwrap_or_default();
     for message in eal_faults(&appliance.eal) {
         section.refuse("eal", message);
     }
     appliance
+}
+
+/// Where the page is served: whoever reaches it sees every guest, so nobody from elsewhere does.
+fn page(section: &Section<'_>) -> Option<SocketAddr> {
+    let address: SocketAddr =
+        section.address("page", "an address and port, like 127.0.0.1:9651")?;
+    if address.ip().is_loopback() {
+        return Some(address);
+    }
+    let says = "is no loopback address; the page is for this host alone, like 127.0.0.1:9651";
+    section.refuse("page", format!("{address} {says}"));
+    None
 }
 
 fn absolute_path<'a>(section: &Section<'a>, key: &str, longest: usize) -> Option<&'a str> {

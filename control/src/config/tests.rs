@@ -20,6 +20,7 @@ mbufs = 65536
 socket = "/run/guestway/api.sock"
 socket_group = "guestway"
 metrics = "127.0.0.1:9650"    # TCP, read only; off when absent
+page = "127.0.0.1:9651"       # likewise, on loopback only
 state_dir = "/var/lib/guestway"
 eal = ["--no-huge", "-m", "512"]
 
@@ -89,6 +90,7 @@ pub(super) fn stored(registry: &Registry) -> Document {
 fn the_contracts_example_is_read_whole() {
     let config = good(CONTRACT);
     assert_eq!(config.appliance.metrics, Some("127.0.0.1:9650".parse().unwrap()));
+    assert_eq!(config.appliance.page, Some("127.0.0.1:9651".parse().unwrap()));
     assert_eq!(config.appliance.eal, ["--no-huge", "-m", "512"]);
     let names: Vec<&str> = config.ports.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["up0", "host", "venet0"]);

@@ -63,6 +63,8 @@ pub struct WorkerReading {
     pub busy: Duration,
     /// Time since it started.
     pub ran: Duration,
+    /// Of that, asleep.
+    pub slept: Duration,
     /// Frames taken in.
     pub rx_pkts: u64,
     /// Bursts that its receive queues gave, by size.

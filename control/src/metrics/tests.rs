@@ -45,6 +45,7 @@ pub(crate) fn reading() -> Reading {
             busy_loops: 250_000,
             busy: Duration::from_millis(1500),
             ran: Duration::from_secs(90),
+            slept: Duration::from_secs(3),
             rx_pkts: 100,
             bursts: [20, 10, 5, 0, 0, 0, 0],
             late_beats: 2,

@@ -102,6 +102,11 @@ fn workers(page: &mut Page, workers: &[WorkerReading]) -> Result<()> {
         each(|worker| worker.ran.as_secs_f64()),
     )?;
     page.counters(
+        "guestway_worker_sleep_seconds_total",
+        "Of that, asleep because there was nothing to do; 0 where polling is not adaptive.",
+        each(|worker| worker.slept.as_secs_f64()),
+    )?;
+    page.counters(
         "guestway_worker_receive_packets_total",
         "Frames that a worker took in.",
         each(|worker| count(worker.rx_pkts)),

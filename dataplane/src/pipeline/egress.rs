@@ -296,6 +296,11 @@ impl<I: Io> Path<I> {
         });
     }
 
+    /// Whether anything waits to be sent.
+    pub fn is_waiting(&self) -> bool {
+        !self.egress.waiting.is_empty() || self.waiting() > 0
+    }
+
     /// Sets a port's way out; returns the one that it replaces. Flush first: what the old queue did not
     /// take by then is dropped.
     pub fn set_way(&mut self, port: PortId, way: Option<Box<TxPort<I>>>) -> Option<Box<TxPort<I>>> {

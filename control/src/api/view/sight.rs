@@ -12,8 +12,11 @@ pub struct Cycles {
     pub hz: u64,
     /// In turns that found at least one frame.
     pub busy: u64,
-    /// In turns that found none: it polls.
+    /// In turns that found none: it polls, or sleeps.
     pub idle: u64,
+    /// Of those, asleep (`polling = "adaptive"`).
+    #[serde(default)]
+    pub asleep: u64,
     /// Busy ones for each frame received; absent before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_packet: Option<f64>,

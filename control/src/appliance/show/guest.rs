@@ -20,20 +20,33 @@ use std::num::NonZeroU32;
 impl Appliance {
     pub(super) fn guests(&self, name: Option<&Name>) -> Result<Vec<Guest>, Refusal> {
         let chosen = self.registry.guests().filter(|guest| name.is_none_or(|n| *n == guest.name));
-        let guests: Vec<Guest> = chosen
-            .map(|guest| Guest {
-                guest: guest.name.clone(),
-                kind: guest.kind,
-                adapters: self.registry.adapters_of(&guest.name).map(|a| self.adapter(a)).collect(),
-            })
-            .collect();
+        let guests: Vec<Guest> =
+            chosen.map(|guest| self.guest(guest, |adapter| self.adapter(adapter))).collect();
         match name {
             Some(name) if guests.is_empty() => Err(absent("guest", name, "show guest all")),
             _ => Ok(guests),
         }
     }
 
+    /// A guest, each of its adapters as `view` has it.
+    pub(super) fn guest(
+        &self,
+        guest: &registry::Guest,
+        view: impl Fn(&registry::Adapter) -> Adapter,
+    ) -> Guest {
+        Guest {
+            guest: guest.name.clone(),
+            kind: guest.kind,
+            adapters: self.registry.adapters_of(&guest.name).map(|a| view(a)).collect(),
+        }
+    }
+
     fn adapter(&self, adapter: &registry::Adapter) -> Adapter {
+        Adapter { vhost_user: self.vhost_user(adapter), ..self.adapter_brief(adapter) }
+    }
+
+    /// Without what is to be given to a VM monitor, which is most of the text.
+    pub(super) fn adapter_brief(&self, adapter: &registry::Adapter) -> Adapter {
         let label = port_label(adapter);
         let device = self.devices.get(&label);
         let interface = device.filter(|_| adapter.shared_port().is_none());
@@ -58,7 +71,7 @@ impl Appliance {
             rate: adapter.limits.rate.asked(),
             class_rate: adapter.limits.class_rates(),
             storm: adapter.limits.storm_pps.map(NonZeroU32::get),
-            vhost_user: self.vhost_user(adapter),
+            vhost_user: None,
             stats: self.adapter_stats(adapter),
         }
     }

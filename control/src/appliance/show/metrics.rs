@@ -133,6 +133,7 @@ fn worker(end: &WorkerEnd<DpdkIo>, late_beats: u64) -> WorkerReading {
         busy_loops: stats.busy_loops.load(Ordering::Relaxed),
         busy: Duration::from_nanos(stats.busy_ns.load(Ordering::Relaxed)),
         ran: Duration::from_nanos(stats.total_ns.load(Ordering::Relaxed)),
+        slept: Duration::from_nanos(stats.slept_ns.load(Ordering::Relaxed)),
         rx_pkts: stats.pkts.load(Ordering::Relaxed),
         bursts: stats.bursts.each_ref().map(|cell| cell.load(Ordering::Relaxed)),
         late_beats,

@@ -38,17 +38,30 @@ pub(super) fn kind_of(role: PortRole) -> PortKind {
 
 impl Appliance {
     pub(super) fn port_info(&self, port: Option<&PortLabel>) -> Result<Vec<PortInfo>, Refusal> {
-        let open = self.publisher.ports().map(|(label, entry)| self.open_info(label, entry));
+        found(self.port_infos(|label| port.is_none_or(|port| port == label)), port)
+    }
+
+    /// Those that are wanted, in order of their labels.
+    pub(super) fn port_infos(&self, wanted: impl Fn(&PortLabel) -> bool) -> Vec<PortInfo> {
+        let open = self.publisher.ports().filter(|(label, _)| wanted(label));
+        let open = open.map(|(label, entry)| self.open_info(label, entry));
         let closed = self.failed.iter().filter(|(label, _)| !self.devices.contains_key(*label));
+        let closed = closed.filter(|(label, _)| wanted(label));
         let failed = closed.filter_map(|(label, failure)| self.failed_info(label, &failure.why));
         let mut ports: Vec<PortInfo> = open.chain(failed).collect();
-        ports.retain(|info| port.is_none_or(|port| *port == info.port));
         ports.sort_by(|a, b| a.port.cmp(&b.port));
-        found(ports, port)
+        ports
     }
 
     pub(super) fn port_stats(&self, port: Option<&PortLabel>) -> Result<Vec<PortStats>, Refusal> {
-        let chosen = self.publisher.ports().filter(|(label, _)| port.is_none_or(|p| p == *label));
+        let stats = self.port_stats_of(|label| port.is_none_or(|port| port == label));
+        self.known_open(stats.is_empty(), port)?;
+        Ok(stats)
+    }
+
+    /// Counters of those that are wanted.
+    pub(super) fn port_stats_of(&self, wanted: impl Fn(&PortLabel) -> bool) -> Vec<PortStats> {
+        let chosen = self.publisher.ports().filter(|(label, _)| wanted(label));
         let stats = chosen.map(|(label, entry)| {
             let counts = self.port_counts(entry.id);
             let device = self.devices.get(label).and_then(|device| device.port.stats().ok());
@@ -74,9 +87,7 @@ impl Appliance {
                 }),
             }
         });
-        let stats: Vec<PortStats> = stats.collect();
-        self.known_open(stats.is_empty(), port)?;
-        Ok(stats)
+        stats.collect()
     }
 
     pub(super) fn port_xstats(&self, port: Option<&PortLabel>) -> Result<Vec<PortXstats>, Refusal> {

@@ -86,14 +86,20 @@ impl Appliance {
                 });
             }
         }
-        let mut ports = PortCounts::default();
-        self.publisher.ports().for_each(|(_, entry)| ports.add(&self.port_counts(entry.id)));
+        let ports = self.counts_of_all_ports();
         let sum = |reason: DropReason| match guest {
             Some(_) => in_all.drops(reason),
             None => ports.drops(reason),
         };
         let dropped = DropReason::ALL.into_iter().map(sum).sum();
         Ok(Drops { dropped, drops: drop_counts(sum), adapters })
+    }
+
+    /// Counters of all open ports, summed.
+    pub(super) fn counts_of_all_ports(&self) -> PortCounts {
+        let mut sum = PortCounts::default();
+        self.publisher.ports().for_each(|(_, entry)| sum.add(&self.port_counts(entry.id)));
+        sum
     }
 
     pub(super) fn config_text(&self) -> ConfigText {
@@ -123,7 +129,8 @@ fn cycles(stats: &WorkerStats, hz: u64) -> Cycles {
     let (busy, pkts) = (ticks(busy_ns), stats.pkts.load(Ordering::Relaxed));
     #[allow(clippy::cast_precision_loss, reason = "an average for reading")]
     let per_packet = (pkts > 0).then(|| busy as f64 / pkts as f64);
-    Cycles { hz, busy, idle: ticks(total_ns.saturating_sub(busy_ns)), per_packet }
+    let asleep = ticks(stats.slept_ns.load(Ordering::Relaxed));
+    Cycles { hz, busy, idle: ticks(total_ns.saturating_sub(busy_ns)), asleep, per_packet }
 }
 
 fn bursts(stats: &WorkerStats) -> Vec<BurstSize> {

@@ -13,15 +13,16 @@ pub(super) fn cycles(out: &mut dyn Write, workers: &[Worker]) -> io::Result<()> 
         false => format!("{}-{}", size.from, size.to),
     };
     let sizes: Vec<String> = first.bursts.iter().map(size).collect();
-    let fixed = ["CORE", "BUSY cycles", "IDLE cycles", "CYCLES/packet"];
+    let fixed = ["CORE", "BUSY cycles", "IDLE cycles", "ASLEEP", "CYCLES/packet"];
     let headings: Vec<&str> = fixed.into_iter().chain(sizes.iter().map(String::as_str)).collect();
     let mut shown = table(&headings);
     align_right(&mut shown, 0..headings.len());
     for worker in workers {
         let cycles = &worker.cycles;
         let per_packet = cycles.per_packet.map_or_else(|| "-".into(), |n| format!("{n:.0}"));
-        let fixed =
-            [worker.core.to_string(), cycles.busy.to_string(), cycles.idle.to_string(), per_packet];
+        let [busy, idle, asleep] =
+            [cycles.busy, cycles.idle, cycles.asleep].map(|count| count.to_string());
+        let fixed = [worker.core.to_string(), busy, idle, asleep, per_packet];
         let bursts = worker.bursts.iter().map(|size| size.bursts.to_string());
         shown.add_row(fixed.into_iter().chain(bursts));
     }

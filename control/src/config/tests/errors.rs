@@ -277,6 +277,30 @@ uplink = "up7"
 }
 
 #[test]
+fn the_page_is_for_this_host_alone() {
+    for (address, says) in [
+        ("0.0.0.0:9651", "0.0.0.0:9651 is no loopback address"),
+        (
+            "192.0.2.1:9651",
+            "192.0.2.1:9651 is no loopback address; the page is for this host alone",
+        ),
+        ("[::]:9651", "[::]:9651 is no loopback address"),
+        ("[::ffff:127.0.0.1]:9651", "is no loopback address"),
+        ("localhost:9651", "\"localhost:9651\" is not an address and port"),
+        ("127.0.0.1", "\"127.0.0.1\" is not an address and port"),
+        ("127.0.0.1:99999", "\"127.0.0.1:99999\" is not an address and port"),
+    ] {
+        let text = format!("[appliance]\npage = \"{address}\"\n");
+        expect(&text, &[(2, "appliance.page", says)]);
+    }
+    for address in ["127.0.0.1:9651", "127.1.2.3:80", "[::1]:9651"] {
+        let text = format!("[appliance]\npage = \"{address}\"\n");
+        assert_eq!(good(&text).appliance.page, Some(address.parse().unwrap()));
+    }
+    assert_eq!(good("[appliance]\n").appliance.page, None);
+}
+
+#[test]
 fn wrong_types_are_named_with_what_was_written() {
     let text = r#"
 guest = "ct1"

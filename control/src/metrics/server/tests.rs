@@ -6,6 +6,7 @@ use crate::api::fake::Fake;
 use std::io::{Read, Write};
 use std::net::TcpStream as StdStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
 
 struct Lab {
     address: SocketAddr,
