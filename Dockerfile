@@ -13,7 +13,7 @@
 
 FROM docker.io/library/rust:1.95-slim-bookworm AS build
 RUN apt-get update \
- && apt-get install -y --no-install-recommends libdpdk-dev libclang-dev pkg-config \
+ && apt-get install -y --no-install-recommends libdpdk-dev libpcap-dev libclang-dev pkg-config \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
@@ -23,7 +23,7 @@ FROM docker.io/library/debian:bookworm-slim
 # DPDK loads its drivers at start from where these packages put them.
 RUN apt-get update \
  && apt-get install -y --no-install-recommends \
-      librte-meta-bus librte-meta-common librte-meta-mempool librte-meta-net iproute2 \
+      librte-meta-bus librte-meta-common librte-meta-mempool librte-meta-net libpcap0.8 iproute2 \
  && rm -rf /var/lib/apt/lists/*
 COPY --from=build /src/target/release/guestway /usr/local/bin/guestway
 COPY configs /usr/local/share/guestway/configs

@@ -6,7 +6,7 @@
 pub mod backend;
 #[cfg(test)]
 pub(crate) mod fake;
-mod paths;
+pub(crate) mod paths;
 mod schema;
 pub mod server;
 pub mod view;

@@ -5,6 +5,7 @@
 //! session carries out over HTTP and renders.
 
 pub mod args;
+mod capture;
 pub mod client;
 mod complete;
 pub mod generate;

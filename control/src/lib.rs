@@ -12,6 +12,7 @@ pub mod accounts;
 pub mod api;
 #[cfg(feature = "dpdk")]
 pub mod appliance;
+pub mod capture;
 pub mod cli;
 pub mod config;
 pub mod events;
@@ -27,3 +28,4 @@ pub mod page;
 pub mod privileges;
 pub mod publish;
 pub mod registry;
+pub mod trace;

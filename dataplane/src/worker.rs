@@ -24,7 +24,9 @@ use crate::io::{Io, Readiness, RxQueue};
 use crate::pipeline::{Departures, Early, Limits, Path, SEND_AT_ONCE, Shaping, TxPort};
 use crate::punt::Inject;
 use crate::record::{NetworkRecord, PortRecord};
+use crate::sight::capture::Capture;
 use crate::sight::latency::Latencies;
+use crate::sight::trace::Tracer;
 use crate::table::{Ipv4Fib, Reader};
 use crossbeam::queue::ArrayQueue;
 use hdrhistogram::Histogram;
@@ -91,6 +93,10 @@ pub enum Command<I: Io> {
     SwapHistogram(Box<Histogram<u64>>),
     /// Measure how long packets stay from now on, or no more; what was measured comes back.
     SetLatencies(Option<Box<Latencies>>),
+    /// Copy frames from now on, or no more.
+    SetCapture(Option<Box<Capture>>),
+    /// Write the way of packets down from now on, or no more.
+    SetTrace(Option<Box<Tracer>>),
     /// Send what waits, return. What another worker hands over later is lost: take all receive
     /// queues back first.
     Shutdown,
@@ -128,6 +134,10 @@ pub enum Displaced<I: Io> {
     Histogram(Box<Histogram<u64>>),
     /// How long packets stayed.
     Latencies(Option<Box<Latencies>>),
+    /// A capture that copies no more.
+    Capture(Option<Box<Capture>>),
+    /// A trace that is over.
+    Trace(Option<Box<Tracer>>),
     /// An acknowledgement: nothing was displaced.
     Nothing,
 }
@@ -137,8 +147,11 @@ pub const BURST_SIZES: usize = BURST_PKTS.ilog2() as usize + 1;
 
 /// The fewest and the most frames of bursts of each size.
 pub fn burst_sizes() -> [(u32, u32); BURST_SIZES] {
-    const MOST: u32 = BURST_PKTS as u32;
-    std::array::from_fn(|size| (1 << size, ((2 << size) - 1).min(MOST)))
+    // The last has one size alone: no burst is longer.
+    const _: () = assert!(BURST_PKTS.is_power_of_two());
+    let most =
+        |size: usize| -> u32 { if size + 1 < BURST_SIZES { (2 << size) - 1 } else { 1 << size } };
+    std::array::from_fn(|size| (1 << size, most(size)))
 }
 
 /// What a worker says of itself. Written by it alone, read by control; relaxed unless it says other.
@@ -224,6 +237,8 @@ pub struct Worker<I: Io> {
     histogram: Box<Histogram<u64>>,
     /// While it is asked how long packets stay.
     latencies: Option<Box<Latencies>>,
+    /// Whether bursts take the way of those that somebody looks at.
+    is_watched: bool,
     account: Account,
     /// Where it may sleep.
     idle: Option<Idle>,
@@ -273,6 +288,7 @@ impl<I: Io> Worker<I> {
             stats: link.stats.clone(),
             histogram: loop_histogram()?,
             latencies: None,
+            is_watched: false,
             account: Account::default(),
             idle: None,
             reader,
@@ -374,8 +390,8 @@ impl<I: Io> Worker<I> {
             self.account.bursts[size_class(count)] += 1;
             let is_prompt = self.awake <= FEW_QUEUES;
             self.path.egress.is_prompt = is_prompt;
-            if self.latencies.is_some() {
-                self.take_timed(at, burst, now_ns);
+            if self.is_watched {
+                self.take_watched(at, burst, now_ns);
                 return count;
             }
             self.path.run(slot.port, burst, now_ns);
@@ -386,11 +402,12 @@ impl<I: Io> Worker<I> {
         count
     }
 
-    /// The same way for a burst, whose time is taken.
+    /// The same way for a burst that is copied, or whose time is taken.
     #[cold]
-    fn take_timed(&mut self, at: usize, burst: &mut Burst<I::Frame>, now_ns: u64) {
+    fn take_watched(&mut self, at: usize, burst: &mut Burst<I::Frame>, now_ns: u64) {
         let since_ns = (self.clock_ns)();
         let (port, count) = (self.rx[at].port, burst.len());
+        self.path.capture_received(port, burst);
         self.path.run(port, burst, now_ns);
         let courses = self.path.courses(port, count);
         let is_sent = count >= SEND_AT_ONCE || self.path.egress.is_prompt;
@@ -516,11 +533,18 @@ impl<I: Io> Worker<I> {
                 Command::SetLatencies(latencies) => {
                     Displaced::Latencies(std::mem::replace(&mut self.latencies, latencies))
                 }
+                Command::SetCapture(capture) => {
+                    Displaced::Capture(std::mem::replace(&mut self.path.egress.capture, capture))
+                }
+                Command::SetTrace(trace) => {
+                    Displaced::Trace(std::mem::replace(&mut self.path.view.trace, trace))
+                }
                 Command::Shutdown => {
                     self.settle(Early::All, now_ns);
                     return false;
                 }
             };
+            self.is_watched = self.latencies.is_some() || self.path.egress.capture.is_some();
             // There is room: only this worker pushes, and it looked.
             let _ = self.displaced.push(displaced);
             // Release: who sees the count finds in the queue what was displaced.

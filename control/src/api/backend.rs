@@ -19,6 +19,8 @@ use crate::metrics::Reading;
 use crate::model::{Change, Name};
 use crate::page::Picture;
 use crossbeam::channel::{self, Receiver, Sender};
+use dataplane::sight::bpf::Program;
+use dataplane::sight::capture::Feed;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -34,6 +36,10 @@ pub enum Request {
     Change(Vec<Change>),
     /// Tell something; changes nothing.
     Show(Show),
+    /// Copy frames of a port or an adapter. Answered with [`Answer::Capture`].
+    Capture(Box<CaptureStart>),
+    /// Write down the way of packets. Answered with [`Answer::Tracing`].
+    Trace(Box<TraceStart>),
     /// Do something that is not stored. Answered with [`Answer::Done`].
     Act(Action),
     /// Bring the registered state and a configuration file together. Answered with
@@ -55,6 +61,60 @@ pub enum Configure {
     Rollback,
     /// Write what runs into the file that the appliance was started with.
     Save,
+}
+
+/// What is to be captured.
+#[derive(Clone, PartialEq, Debug)]
+pub struct CaptureStart {
+    /// Port or adapter.
+    pub target: PortLabel,
+    /// Which frames of it.
+    pub direction: view::Direction,
+    /// Bytes kept of each at most.
+    pub snaplen: u32,
+    /// Which of them.
+    pub filter: Option<Filter>,
+}
+
+/// Whose way is to be written down.
+#[derive(Clone, PartialEq, Debug)]
+pub struct TraceStart {
+    /// Port, adapter, or a guest by its name.
+    pub target: PortLabel,
+    /// Which packets of it.
+    pub direction: view::Direction,
+    /// So many of them.
+    pub count: usize,
+    /// Within so many seconds.
+    pub seconds: u64,
+    /// Of those, which.
+    pub filter: Option<Filter>,
+}
+
+/// Which frames.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Filter {
+    /// As it was typed.
+    pub text: String,
+    /// The same as workers run it.
+    pub program: Arc<Program>,
+}
+
+/// Where captured frames are to be fetched.
+#[derive(Clone, Debug)]
+pub struct CaptureFeed {
+    /// The capture's number.
+    pub number: u64,
+    /// The frames.
+    pub feed: Arc<Feed>,
+    /// The clock that their times are of, ns.
+    pub clock_ns: fn() -> u64,
+}
+
+impl PartialEq for CaptureFeed {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number && Arc::ptr_eq(&self.feed, &other.feed)
+    }
 }
 
 /// What can be shown. A name that is given and not there is refused as [`RefusalKind::NotFound`].
@@ -102,6 +162,10 @@ pub enum Show {
         /// At most so many.
         limit: usize,
     },
+    /// The capture that runs, else the last one: [`Answer::Captures`].
+    Capture,
+    /// What the trace of this number brings: [`Answer::Trace`].
+    Trace(u64),
     /// What was measured last, or is being measured: [`Answer::Latency`].
     Latency,
     /// Traffic of all guests or one, by class: [`Answer::Accounts`].
@@ -133,6 +197,8 @@ pub enum Action {
         /// 1 to 30.
         seconds: u64,
     },
+    /// End the capture of this number, if it runs, or whichever runs.
+    CaptureStop(Option<u64>),
     /// Drain and end the program, as SIGTERM does. Answered before it ends.
     Shutdown,
 }
@@ -162,6 +228,11 @@ pub enum Answer {
     Accounts(Vec<view::Account>),
     Events(view::EventPage),
     Latency(view::Latency),
+    Capture(CaptureFeed),
+    Captures(Vec<view::Capture>),
+    /// Number of the trace that has begun.
+    Tracing(u64),
+    Trace(view::Trace),
     Metrics(Box<Reading>),
     Picture(Box<Picture>),
 }

@@ -1,10 +1,13 @@
 //! A backend for tests: remembers what it was asked and answers with one of everything.
 
-use super::backend::{Action, Answer, Backend, Configure, Refusal, RefusalKind, Request, Show};
+use super::backend::{
+    Action, Answer, Backend, CaptureFeed, Configure, Refusal, RefusalKind, Request, Show,
+};
 use super::server::{self, Server};
 use super::view;
 use crate::model::{Change, GuestKind, Mode, Name, NetworkAttach, Rate, UnknownUnicast};
 use crate::page::Picture;
+use dataplane::sight::capture::Feed;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -70,6 +73,20 @@ impl Backend for Fake {
             Request::Act(Action::Shutdown) => {
                 Err(Refusal::new(RefusalKind::Unavailable, "not in a test"))
             }
+            Request::Capture(start) => match start.target.to_string().as_str() {
+                "up0" => {
+                    let feed = Arc::new(Feed::of(2, start.snaplen as usize));
+                    for bytes in [60, 1_500] {
+                        let mut slot = feed.take_empty().unwrap();
+                        slot.fill(1_000, bytes == 60, bytes, |room| room.len());
+                        feed.put(slot);
+                    }
+                    feed.close();
+                    Ok(Answer::Capture(CaptureFeed { number: 1, feed, clock_ns: || 2_000 }))
+                }
+                other => Err(Refusal::new(RefusalKind::NotFound, format!("no port {other}"))),
+            },
+            Request::Trace(_) => Ok(Answer::Tracing(7)),
             Request::Act(_) => Ok(Answer::Done),
             Request::Configure(what) => Ok(Answer::Configured(view::Configured {
                 dry_run: matches!(what, Configure::Apply { dry_run: true, .. }),
@@ -240,6 +257,34 @@ fn show(what: Show) -> Result<Answer, Refusal> {
                 out_bytes: 120,
             },
         )?),
+        Show::Capture => Answer::Captures(vec![view::Capture {
+            number: 1,
+            target: up0(),
+            direction: view::Direction::Both,
+            filter: Some("icmp".into()),
+            snaplen: 2_048,
+            started_ms: 1_764_000_000_123,
+            running: true,
+            packets: 2,
+            dropped: 3,
+        }]),
+        Show::Trace(number) => Answer::Trace(view::Trace {
+            target: format!("trace {number}"),
+            tracing: false,
+            packets: vec![view::TracedPacket {
+                core: 1,
+                port: "ct1/eth0".into(),
+                adapter: Some("ct1/eth0".into()),
+                bytes: 98,
+                packet: "IPv4 10.0.0.2 > 10.0.0.3".into(),
+                fate: view::Fate::Dropped,
+                steps: vec![view::TraceStep {
+                    stage: "guard".into(),
+                    verdict: "drop".into(),
+                    text: "spoofed-ip".into(),
+                }],
+            }],
+        }),
         Show::Latency => Answer::Latency(view::Latency {
             seconds: 1,
             measuring: false,

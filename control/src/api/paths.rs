@@ -4,6 +4,7 @@
 //! exist. Names in a path are percent-encoded where they hold a `/`: a prefix
 //! (`203.0.113.0%2F24`), a guest's own port (`ct1%2Feth0`).
 
+mod capture;
 mod configuration;
 mod exchange;
 mod forwarding;
@@ -26,8 +27,10 @@ use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub(crate) use capture::{CaptureWish, FilterWish};
 #[cfg(test)]
 pub(super) use exchange::BODY_LIMIT;
+pub(crate) use sight::TraceWish;
 
 /// What the document says of the API as a whole.
 #[derive(OpenApi)]
@@ -64,6 +67,9 @@ fn documented() -> OpenApiRouter<Api> {
         .routes(routes!(program::workers))
         .routes(routes!(program::drops))
         .routes(routes!(sight::latency))
+        .routes(routes!(capture::start, capture::show))
+        .routes(routes!(capture::stop))
+        .routes(routes!(sight::trace))
         .routes(routes!(configuration::text))
         .routes(routes!(configuration::diff))
         .routes(routes!(configuration::apply))

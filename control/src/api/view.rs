@@ -25,7 +25,10 @@ pub use program::{
     Account, AdapterDrops, Class, ConfigDiff, ConfigText, Configured, Drops, Event, EventKind,
     EventPage, LoopTimes, PortQueue, Version, Worker,
 };
-pub use sight::{BurstSize, Cycles, Latency, PathKind, PathLatency};
+pub use sight::{
+    BurstSize, Capture, Cycles, Direction, Fate, Latency, PathKind, PathLatency, Trace, TraceStep,
+    TracedPacket,
+};
 
 use std::collections::BTreeMap;
 

@@ -180,6 +180,8 @@ impl Appliance {
         match request {
             Request::Change(changes) => self.change(&changes).map(|()| Answer::Done),
             Request::Show(show) => self.show(show),
+            Request::Capture(start) => self.start_capture(*start).map(Answer::Capture),
+            Request::Trace(start) => self.start_trace(&start).map(Answer::Tracing),
             Request::Act(action) => self.act(action).map(|()| Answer::Done),
             Request::Configure(what) => self.bring_in_line(what).map(Answer::Configured),
         }
@@ -202,6 +204,7 @@ impl Appliance {
                 self.publisher.mac_flush(&network);
                 Ok(())
             }
+            Action::CaptureStop(number) => self.stop_capture(number),
             Action::MeasureLatency { seconds } => self.measure_latency(seconds),
             Action::Shutdown => {
                 self.should_end.store(true, Ordering::Relaxed);

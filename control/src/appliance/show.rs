@@ -38,6 +38,8 @@ impl Appliance {
             }
             Show::Accounting(guest) => Answer::Accounts(self.account_views(guest.as_ref())?),
             Show::Classes(name) => Answer::Classes(self.classes(name.as_ref())?),
+            Show::Capture => Answer::Captures(self.capture_views()),
+            Show::Trace(number) => Answer::Trace(self.traced(number)?),
             Show::Latency => Answer::Latency(self.latency()),
             Show::Metrics => Answer::Metrics(Box::new(self.reading())),
             Show::Picture => Answer::Picture(Box::new(self.picture()?)),

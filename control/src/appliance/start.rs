@@ -367,6 +367,7 @@ impl Appliance {
                 .map_err(system("prompt"))?;
         }
         self.serve(&requests);
+        self.end_sight();
         drop(requests);
         server.stop();
         drop((metrics_server, page_server));

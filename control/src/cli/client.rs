@@ -20,6 +20,9 @@ use tokio::runtime::Runtime;
 /// How long an answer may take: longer than the server itself waits for the control thread.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Between two looks whether a stream is to end.
+const STOP_CHECK: Duration = Duration::from_millis(50);
+
 /// A client of the appliance that listens on one socket.
 pub struct Client {
     socket: PathBuf,
@@ -83,6 +86,50 @@ impl Client {
         self.send(Method::POST, path, body.into(), PATIENCE)
     }
 
+    /// `POST`: what comes back is given to `take` piece by piece for as long as it lasts. Where `should_stop`
+    /// says so, `stop` is posted once, and what still comes is taken. The inner error is `take`'s.
+    pub(super) fn stream(
+        &self,
+        path: &str,
+        body: Bytes,
+        mut take: impl FnMut(&[u8]) -> io::Result<()>,
+        should_stop: impl Fn() -> bool,
+        stop: &str,
+    ) -> Result<io::Result<()>, ClientError> {
+        self.runtime.block_on(async {
+            let (mut sender, connection) = self.connect().await?;
+            let request = self.request(Method::POST, path, body)?;
+            let answer = async {
+                let sent = sender.send_request(request).await;
+                let response = sent.map_err(|error| self.broken(error))?;
+                let (status, mut body) = (response.status(), response.into_body());
+                if !status.is_success() {
+                    let body = body.collect().await.map_err(|error| self.broken(error))?;
+                    return Err(refused(status, &body.to_bytes()));
+                }
+                let mut is_stopped = false;
+                loop {
+                    let frame = tokio::select! {
+                        frame = body.frame() => frame,
+                        () = tokio::time::sleep(STOP_CHECK) => {
+                            if !is_stopped && should_stop() {
+                                is_stopped = true;
+                                self.exchange(Method::POST, stop, Bytes::new()).await?;
+                            }
+                            continue;
+                        }
+                    };
+                    let Some(frame) = frame else { return Ok(Ok(())) };
+                    let frame = frame.map_err(|error| self.broken(error))?;
+                    if let Some(Err(error)) = frame.data_ref().map(|data| take(data)) {
+                        return Ok(Err(error));
+                    }
+                }
+            };
+            alongside(connection, answer).await
+        })
+    }
+
     /// Reads a body.
     pub(super) fn parse<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, ClientError> {
         serde_json::from_slice(body).map_err(|error| self.broken(format!("bad answer: {error}")))
@@ -112,24 +159,8 @@ impl Client {
         path: &str,
         body: Bytes,
     ) -> Result<Bytes, ClientError> {
-        let stream =
-            UnixStream::connect(&self.socket).await.map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                    ClientError::Nobody(self.socket.clone())
-                }
-                io::ErrorKind::PermissionDenied => ClientError::Denied(self.socket.clone()),
-                _ => self.broken(error),
-            })?;
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, "guestway")
-            .header(header::CONNECTION, "close")
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(body))
-            .map_err(|error| self.broken(error))?;
-        let handshake = http1::handshake(TokioIo::new(stream)).await;
-        let (mut sender, connection) = handshake.map_err(|error| self.broken(error))?;
+        let (mut sender, connection) = self.connect().await?;
+        let request = self.request(method, path, body)?;
         let answer = async {
             let response = sender.send_request(request).await?;
             let status = response.status();
@@ -139,6 +170,38 @@ impl Client {
             .await
             .map_err(|error: hyper::Error| self.broken(error))?;
         if status.is_success() { Ok(body) } else { Err(refused(status, &body)) }
+    }
+}
+
+type Connection = http1::Connection<TokioIo<UnixStream>, Full<Bytes>>;
+
+impl Client {
+    async fn connect(&self) -> Result<(http1::SendRequest<Full<Bytes>>, Connection), ClientError> {
+        let stream =
+            UnixStream::connect(&self.socket).await.map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                    ClientError::Nobody(self.socket.clone())
+                }
+                io::ErrorKind::PermissionDenied => ClientError::Denied(self.socket.clone()),
+                _ => self.broken(error),
+            })?;
+        http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken(error))
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, ClientError> {
+        Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, "guestway")
+            .header(header::CONNECTION, "close")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(body))
+            .map_err(|error| self.broken(error))
     }
 }
 

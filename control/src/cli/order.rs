@@ -2,9 +2,10 @@
 
 mod limits;
 
+use super::capture::CaptureOrder;
 use super::grammar::Values;
 use super::grammar::kind::filters;
-use crate::api::view::PortLabel;
+use crate::api::view::{Direction, PortLabel};
 use crate::model::{
     AdapterWish, Change, GuestKind, Mode, Name, NetworkAttach, NetworkPatch, NetworkServer,
     PortPatch, PortRole, PortWish, UnknownUnicast, Via,
@@ -60,6 +61,10 @@ pub(super) enum Order {
         /// Whether to go on.
         follow: bool,
     },
+    /// The way of packets: what is asked for, and the filter as it was typed.
+    Trace(TraceOrder),
+    /// Captures frames into a file.
+    Capture(CaptureOrder),
     /// Makes what runs what a configuration file says.
     Apply {
         /// The file.
@@ -73,6 +78,16 @@ pub(super) enum Order {
     Help(Option<String>),
     /// Leaves.
     Quit,
+}
+
+/// Whose way is to be told.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct TraceOrder {
+    pub(super) target: PortLabel,
+    pub(super) direction: Direction,
+    pub(super) count: Option<usize>,
+    pub(super) seconds: Option<u64>,
+    pub(super) filter: Option<String>,
 }
 
 /// What an answer is, and so how it is rendered.
@@ -94,6 +109,7 @@ pub(super) enum View {
     Macs,
     Workers,
     Latency,
+    Captures,
     Drops,
     Classes,
     Class,
@@ -472,6 +488,44 @@ pub(super) fn show_latency(values: &Values) -> Made {
         None => path,
     };
     Ok(Order::Show(path, View::Latency))
+}
+
+pub(super) fn capture(values: &Values) -> Made {
+    Ok(Order::Capture(CaptureOrder {
+        target: values.need("PORT")?,
+        direction: direction(values),
+        snaplen: values.value("snaplen")?,
+        packets: values.value("packets")?,
+        seconds: values.value("seconds")?,
+        filter: values.text("filter").map(str::to_owned),
+        file: values.need_text("FILE")?.into(),
+    }))
+}
+
+pub(super) fn trace(values: &Values) -> Made {
+    Ok(Order::Trace(TraceOrder {
+        target: values.need("GUEST|PORT")?,
+        direction: direction(values),
+        count: values.value("count")?,
+        seconds: values.value("seconds")?,
+        filter: values.text("filter").map(str::to_owned),
+    }))
+}
+
+fn direction(values: &Values) -> Direction {
+    match values.text("rx|tx|both") {
+        Some("rx") => Direction::Rx,
+        Some("tx") => Direction::Tx,
+        _ => Direction::Both,
+    }
+}
+
+pub(super) fn capture_stop(_: &Values) -> Made {
+    act(&[&"capture", &"stop"])
+}
+
+pub(super) fn show_capture(_: &Values) -> Made {
+    show(View::Captures, &[&"capture"])
 }
 
 pub(super) fn show_drops(values: &Values) -> Made {

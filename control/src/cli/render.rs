@@ -16,6 +16,7 @@ use std::io::{self, Write};
 pub(super) use forwarding::{neighbors, routes};
 pub(super) use ports::Rates;
 pub(super) use program::{configured, events};
+pub(super) use sight::{captured, trace};
 
 /// Shows an answer of the API.
 pub(super) fn answer(
@@ -50,6 +51,7 @@ pub(super) fn answer(
         View::Macs => forwarding::macs(out, &client.parse::<Vec<view::MacEntry>>(body)?)?,
         View::Workers => program::workers(out, &client.parse::<Vec<view::Worker>>(body)?)?,
         View::Latency => sight::latency(out, &client.parse(body)?)?,
+        View::Captures => sight::captures(out, &client.parse::<Vec<view::Capture>>(body)?)?,
         View::Drops => program::drops(out, &client.parse(body)?)?,
         View::Classes => program::classes(out, &client.parse::<Vec<view::Class>>(body)?)?,
         View::Class => program::classes(out, &[client.parse(body)?])?,

@@ -1,13 +1,15 @@
 //! Carries out orders, one command after another.
 
+use super::capture::{self, CaptureOrder};
 use super::client::{Client, ClientError};
 use super::complete;
 use super::grammar;
 use super::load;
-use super::order::{self, Order, View};
+use super::order::{self, Order, TraceOrder, View};
 use super::render::{self, Rates};
 use super::words::{self, nearest};
 use crate::api::backend::{Refusal, RefusalKind};
+use crate::api::paths::TraceWish;
 use crate::api::view;
 use crate::model::{Change, MacTarget, Name, NetworkAttach, NetworkPatch, PortPatch};
 use hyper::body::Bytes;
@@ -133,6 +135,8 @@ impl<'a> Session<'a> {
             }
             Order::Source(file) => return self.source(&file),
             Order::Events { follow } => self.events(follow, json)?,
+            Order::Trace(order) => self.trace(&order, json)?,
+            Order::Capture(order) => self.capture(&order, json)?,
             Order::Apply { file, dry_run } => self.apply(&file, dry_run, json)?,
             Order::Configure(path) => self.configure(&path, Bytes::new(), json)?,
             Order::Help(word) => render::help(self.out, &grammar::help(word.as_deref())?)?,
@@ -275,6 +279,35 @@ impl<'a> Session<'a> {
                 return Ok(());
             }
             (last, wait) = (page.last, EVENT_WAIT_S);
+        }
+    }
+
+    fn trace(&mut self, order: &TraceOrder, json: bool) -> Result<(), Stop> {
+        let TraceOrder { target, direction, count, seconds, filter } = order;
+        let wish = TraceWish {
+            target: target.clone(),
+            direction: *direction,
+            count: *count,
+            seconds: *seconds,
+            filter: filter.as_deref().map(capture::compiled).transpose()?,
+        };
+        let answer = self.client.post("/v1/trace", to_json(&wish))?;
+        if json {
+            return self.print_json(&answer);
+        }
+        Ok(render::trace(self.out, &self.client.parse(&answer)?)?)
+    }
+
+    fn capture(&mut self, order: &CaptureOrder, json: bool) -> Result<(), Stop> {
+        if self.is_prompt && !order.is_bounded() {
+            let way = "at the prompt a capture ends by itself: want packets N and seconds S; or run it as a \
+                       command of its own: guestway ctl capture …";
+            return Err(Stop::Wrong(way.to_owned()));
+        }
+        match capture::run(self.client, order, self.out, self.is_prompt)? {
+            Some(done) if json => self.print_json(&to_json(&done)),
+            Some(done) => Ok(render::captured(self.out, &done, &order.file)?),
+            None => Ok(()),
         }
     }
 

@@ -6,6 +6,8 @@ use super::session::{Flow, Session, Stop};
 use super::words::split;
 use crate::api::backend::{Action, Request};
 use crate::api::fake::Lab;
+#[cfg(feature = "dpdk")]
+use crate::api::view;
 use crate::model::{Change, MacTarget, NetworkAttach};
 use serde_json::Value;
 use std::io::{self, Write};
@@ -46,6 +48,7 @@ fn every_show_prints_what_it_is_asked() {
         ("show arp", &["192.0.2.254"]),
         ("show mac lan0", &["02:00:00:00:00:01", "ct1/eth0", "registered"]),
         ("show worker", &["up0 q0", "12.5%", "1500", "CYCLES/packet", "2-3", "310"]),
+        ("show capture", &["running", "up0", "icmp", "2048"]),
         ("show latency", &["P99.99 ns", "routed", "5000"]),
         ("show latency seconds 2", &["6000"]),
         ("show drops", &["dropped: 7", "spoofed-ip", "ct1/eth0"]),
@@ -290,4 +293,69 @@ fn a_vlan_alone_is_set_on_the_uplink_that_the_network_has() {
     let refused = run(&lab, "network set inner vlan 5").unwrap_err();
     assert!(refused.contains("host-only and has no VLAN") && !refused.contains('\n'), "{refused}");
     assert!(run(&lab, "network set lan9 vlan 5").unwrap_err().contains("no lan9"));
+}
+
+#[test]
+fn a_capture_is_written_to_a_file_of_its_own() {
+    let lab = Lab::start();
+    let file = lab.dir.path().join("c.pcapng");
+    let line = format!("capture up0 file {} packets 5 seconds 9", file.display());
+    let said = run(&lab, &line).unwrap();
+    assert!(said.contains("2 packets captured, 3 dropped"), "{said}");
+    let bytes = std::fs::read(&file).unwrap();
+    assert_eq!(bytes[..4], [0x0a, 0x0d, 0x0d, 0x0a], "a section header first");
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&file).unwrap());
+    assert_eq!(mode & 0o777, 0o600);
+    // What is there is not touched.
+    let refused = run(&lab, &line).unwrap_err();
+    assert!(refused.contains("is there already"), "{refused}");
+    assert_eq!(std::fs::read(&file).unwrap(), bytes);
+    // What was refused leaves no file.
+    let none = lab.dir.path().join("none.pcapng");
+    let refused = run(&lab, &format!("capture up9 file {}", none.display())).unwrap_err();
+    assert!(refused.contains("up9") && !none.exists(), "{refused}");
+    assert!(run(&lab, "capture up0 file /nowhere/c").unwrap_err().contains("cannot make"));
+    let full = run(&lab, "capture up0 file /dev/full").unwrap_err();
+    assert!(full.contains("is there already"), "{full}");
+}
+
+#[test]
+fn at_the_prompt_a_capture_ends_by_itself() {
+    let lab = Lab::start();
+    let client = Client::new(&lab.socket).unwrap();
+    let mut out = Vec::new();
+    let mut session = Session::at_prompt(&client, false, &mut out);
+    let words = split("capture up0 file - packets 5").unwrap();
+    assert!(matches!(session.execute(&words), Err(Stop::Wrong(way)) if way.contains("seconds S")));
+    assert!(session.execute(&split("capture up0 file - packets 5 seconds 5").unwrap()).is_ok());
+    assert_eq!(out[..4], [0x0a, 0x0d, 0x0d, 0x0a]);
+}
+
+#[cfg(feature = "dpdk")]
+#[test]
+fn a_filter_is_compiled_before_it_is_sent() {
+    let lab = Lab::start();
+    let wrong = run(&lab, "capture up0 file - filter \"icmp nd\"").unwrap_err();
+    assert!(wrong.contains("bad filter") && lab.fake.take().is_empty(), "{wrong}");
+    let file = lab.dir.path().join("icmp.pcapng");
+    let file = file.display();
+    run(&lab, &format!("capture up0 file {file} rx filter \"icmp\" snaplen 100")).unwrap();
+    let asked = lab.fake.take();
+    let [Request::Capture(start), ..] = asked.as_slice() else { panic!("{asked:?}") };
+    assert_eq!((start.snaplen, start.direction), (100, view::Direction::Rx));
+    assert_eq!(start.filter.as_ref().map(|filter| filter.text.as_str()), Some("icmp"));
+}
+
+#[test]
+fn a_trace_is_told_step_by_step() {
+    let lab = Lab::start();
+    let told = run(&lab, "trace ct1 rx count 3").unwrap();
+    assert!(told.contains("packet 1: dropped, 98 bytes by ct1/eth0, worker on core 1"), "{told}");
+    assert!(told.contains("  guard     drop         spoofed-ip"), "{told}");
+    let asked = lab.fake.take();
+    let [Request::Trace(start), ..] = asked.as_slice() else { panic!("{asked:?}") };
+    assert_eq!((start.count, start.seconds, start.target.to_string().as_str()), (3, 10, "ct1"));
+    let json: Value = serde_json::from_str(&run(&lab, "trace ct1/eth0 --json").unwrap()).unwrap();
+    assert_eq!(json["packets"][0]["fate"], "dropped");
+    assert!(run(&lab, "trace ct1 count 1001").unwrap_err().contains("1 to 1000"));
 }

@@ -136,6 +136,8 @@ impl<I: Io> WorkerEnd<I> {
                 Displaced::Port(_)
                 | Displaced::Network(_)
                 | Displaced::Classes(_)
+                | Displaced::Capture(_)
+                | Displaced::Trace(_)
                 | Displaced::Shaping(_)
                 | Displaced::Limits(_)
                 | Displaced::Nothing => {}

@@ -10,6 +10,7 @@ use crate::frame::{BURST_PKTS, Burst, Frame, Ingress};
 use crate::ids::{AdapterId, ClassId, PortId};
 use crate::io::{Io, TxQueue, Unsent};
 use crate::machine::columns;
+use crate::sight::capture::Capture;
 use crate::table::Ways;
 use crate::wire::offload::Offload;
 use arrayvec::ArrayVec;
@@ -49,6 +50,8 @@ pub struct TxPort<I: Io> {
     buffer: Burst<I::Frame>,
     /// One for each frame of the buffer.
     notes: ArrayVec<Note, BURST_PKTS>,
+    /// So many of the first have been offered to the queue before.
+    offered: usize,
     /// Whether `Egress::waiting` names it already.
     is_waiting: bool,
 }
@@ -124,7 +127,8 @@ impl Notes<'_> {
 impl<I: Io> TxPort<I> {
     /// An empty buffer in front of `route`.
     pub fn new(route: TxRoute<I>) -> Box<Self> {
-        Box::new(Self { route, buffer: Burst::new(), notes: ArrayVec::new(), is_waiting: false })
+        let (buffer, notes) = (Burst::new(), ArrayVec::new());
+        Box::new(Self { route, buffer, notes, offered: 0, is_waiting: false })
     }
 }
 
@@ -135,6 +139,8 @@ pub struct Egress<I: Io> {
     waiting: Vec<PortId>,
     /// Whether a burst, however short, leaves before the next queue is looked at.
     pub(crate) is_prompt: bool,
+    /// While frames are copied.
+    pub(crate) capture: Option<Box<Capture>>,
 }
 
 impl<I: Io> Default for Egress<I> {
@@ -143,6 +149,7 @@ impl<I: Io> Default for Egress<I> {
             ports: (0..PortId::LIMIT).map(|_| None).collect(),
             waiting: Vec::with_capacity(PortId::LIMIT),
             is_prompt: false,
+            capture: None,
         }
     }
 }
@@ -151,6 +158,15 @@ impl<I: Io> Egress<I> {
     /// Whether there is a way out to this port.
     pub fn has(&self, port: PortId) -> bool {
         self.ports.get(port.index()).is_some_and(Option::is_some)
+    }
+
+    /// Ports that something waits for, and how many frames.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = (PortId, usize)> + '_ {
+        let count = |port: &PortId| match self.ports.get(port.index()) {
+            Some(Some(out)) => out.buffer.len(),
+            _ => 0,
+        };
+        self.waiting.iter().map(move |port| (*port, count(port)))
     }
 
     /// Puts a frame into its port's buffer.
@@ -170,7 +186,7 @@ impl<I: Io> Egress<I> {
         out.buffer.push(frame);
         out.notes.push(note);
         if out.buffer.is_full() {
-            flush(counters, port, out);
+            flush(counters, port, out, self.capture.as_deref());
         }
     }
 
@@ -191,6 +207,9 @@ impl<I: Io> Egress<I> {
             && out.buffer.is_empty()
             && (count >= SEND_AT_ONCE || self.is_prompt)
         {
+            if let Some(capture) = &self.capture {
+                capture.sent(port, burst, |slot| notes.ways.way(slot).adapter());
+            }
             let unsent = queue.tx(burst);
             let sent = count - burst.len();
             notes.count_sent(counters, port, sent, count);
@@ -203,6 +222,7 @@ impl<I: Io> Egress<I> {
             out.notes.extend((sent..count).map(|slot| notes.note(slot)));
             std::mem::swap(&mut out.buffer, burst);
             settle(counters, port, out, unsent);
+            out.offered = out.buffer.len();
             if !out.buffer.is_empty() && !out.is_waiting {
                 out.is_waiting = true;
                 self.waiting.push(port);
@@ -267,9 +287,10 @@ impl<I: Io> Path<I> {
             return;
         }
         let (ports, counters) = (&mut self.egress.ports, &self.counters);
+        let capture = self.egress.capture.as_deref();
         self.egress.waiting.retain(|port| {
             let Some(Some(out)) = ports.get_mut(port.index()) else { return false };
-            flush(counters, *port, out);
+            flush(counters, *port, out, capture);
             out.is_waiting = !out.buffer.is_empty();
             out.is_waiting
         });
@@ -298,17 +319,22 @@ impl<I: Io> Path<I> {
 /// Empties a buffer: sent frames are counted at both ends, what the queue did not take is dropped,
 /// since waiting would be latency for everyone else. Only a queue that is closed for a moment leaves
 /// them there, up to a burst.
-fn flush<I: Io>(counters: &Counters, port: PortId, out: &mut TxPort<I>) {
+fn flush<I: Io>(counters: &Counters, port: PortId, out: &mut TxPort<I>, capture: Option<&Capture>) {
     if out.buffer.is_empty() {
         return;
     }
     match &mut out.route {
         TxRoute::Own(queue) => {
+            if let Some(capture) = capture {
+                let notes = &out.notes[out.offered..];
+                capture.sent(port, &out.buffer[out.offered..], |slot| notes[slot].adapter);
+            }
             let before = out.buffer.len();
             let unsent = queue.tx(&mut out.buffer);
             let sent = before - out.buffer.len();
             count_sent(counters, port, out.notes.drain(..sent));
             settle(counters, port, out, unsent);
+            out.offered = out.buffer.len();
         }
         TxRoute::Handoff(ring) => {
             for (frame, note) in out.buffer.drain(..).zip(&out.notes) {

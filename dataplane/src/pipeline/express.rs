@@ -268,6 +268,9 @@ fn routed<F: Frame>(
             passed | Slots::from(takes) << slot
         });
     }
+    if let Some(trace) = &view.trace {
+        slots &= !trace.followed(record.id, burst, &lane.ways);
+    }
     lane.sender = match sender {
         Sender::Shared => None,
         _ => Some(record.attachment.adapter()),

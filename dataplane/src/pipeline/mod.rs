@@ -32,6 +32,7 @@ mod shape;
 mod sight;
 #[cfg(test)]
 mod tests;
+mod trace;
 mod view;
 mod work;
 
@@ -62,6 +63,16 @@ pub struct Tables {
     pub adjacencies: Arc<AdjacencyTable>,
     /// (network, MAC) to adjacency.
     pub macs: Arc<MacTable>,
+}
+
+/// Stages that leave something to be seen; route and bridge never have the same frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    Classify,
+    LookUp,
+    Guard,
+    Decide,
+    Rewrite,
 }
 
 /// One worker's path: everything that a frame meets between rx and tx.
@@ -121,6 +132,8 @@ impl<I: Io> Path<I> {
         let plain = self.work.lane.plain_slots();
         if plain == first_slots(burst.len()) {
             self.pass_all(port, burst);
+        } else if self.view.trace.is_some() {
+            self.run_traced(port, plain, burst, now_ns);
         } else if plain == 0 {
             self.stages(port, burst, now_ns);
         } else {
@@ -163,6 +176,18 @@ impl<I: Io> Path<I> {
 
     /// Every stage but the last.
     fn decide(&mut self, port: PortId, burst: &mut Burst<I::Frame>, now_ns: u64) {
+        self.decide_seen(port, burst, now_ns, |_, _, _, _| {});
+    }
+
+    /// The same; `see` is shown what each has left.
+    #[inline(always)]
+    fn decide_seen(
+        &mut self,
+        port: PortId,
+        burst: &mut Burst<I::Frame>,
+        now_ns: u64,
+        mut see: impl FnMut(Stage, &Tables, &Work, &Burst<I::Frame>),
+    ) {
         let ingress = Ingress { port, adapter: work::adapter_of(&self.view, port) };
         let Some(record) = self.view.port(port) else {
             return self.drop_all(ingress, burst, DropReason::PortClosed);
@@ -170,11 +195,16 @@ impl<I: Io> Path<I> {
         burst.iter_mut().for_each(|frame| frame.set_ingress(ingress));
         let work = &mut self.work;
         classify::classify(record, &self.view, burst, work);
+        see(Stage::Classify, &self.tables, work, burst);
         route::look_up(&self.tables, burst, work);
+        see(Stage::LookUp, &self.tables, work, burst);
         guard::guard(record, &self.view, &self.tables, &self.counters, burst, work);
+        see(Stage::Guard, &self.tables, work, burst);
         route::route(record, &self.view, &self.tables, burst, work);
         bridge::bridge(record, &self.view, &self.tables, burst, work, now_ns);
+        see(Stage::Decide, &self.tables, work, burst);
         rewrite::rewrite(burst, work);
+        see(Stage::Rewrite, &self.tables, work, burst);
     }
 
     /// Takes up a frame of control's.

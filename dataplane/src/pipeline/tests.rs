@@ -21,6 +21,7 @@ mod offload;
 mod packet;
 mod route;
 mod shape;
+mod sight;
 mod threads;
 mod uplink;
 mod wire;

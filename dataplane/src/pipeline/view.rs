@@ -3,6 +3,7 @@
 use super::express::Plan;
 use crate::ids::{NetworkId, PortId};
 use crate::record::{Attachment, NetworkRecord, PortRecord};
+use crate::sight::trace::Tracer;
 use crate::table::Ipv4Fib;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -24,6 +25,8 @@ pub struct View {
     pub is_forwarding: bool,
     /// Class of each address, while there are classes.
     pub classes: Option<Arc<Ipv4Fib>>,
+    /// While the way of packets is written down.
+    pub(crate) trace: Option<Box<Tracer>>,
 }
 
 impl Default for View {
@@ -36,6 +39,7 @@ impl Default for View {
             icmp_source: LINK_LOCAL_GATEWAY,
             is_forwarding: true,
             classes: None,
+            trace: None,
         }
     }
 }

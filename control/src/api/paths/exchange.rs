@@ -63,6 +63,24 @@ impl Api {
             .await
     }
 
+    /// Asks, for who makes a response of the answer.
+    pub(super) async fn call(&self, request: Request) -> Result<Answer, Failure> {
+        let backend = self.backend.clone();
+        match tokio::task::spawn_blocking(move || backend.call(request)).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(Refusal::new(RefusalKind::Internal, "the request failed inside").into()),
+        }
+    }
+
+    /// Asks, for who can't wait for the answer.
+    pub(super) fn call_aside(&self, request: Request) {
+        let backend = self.backend.clone();
+        // Outside a runtime the server has ended, and control with it.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn_blocking(move || backend.call(request));
+        }
+    }
+
     /// Orders what is to be asked about afterwards.
     ///
     /// # Errors

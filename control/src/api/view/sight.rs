@@ -1,5 +1,6 @@
-//! Sight into the path: what a worker's cycles go into, how long packets stay.
+//! Sight into the path: what a worker's cycles go into, how long packets stay, captures, traces.
 
+use super::PortLabel;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -83,4 +84,106 @@ pub enum PathKind {
     Flooded,
     /// Answered by the appliance itself: echo, ICMP errors.
     Answered,
+}
+
+/// Which way frames go, as the appliance sees it: it receives what a guest sends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// Frames that come in.
+    Rx,
+    /// Frames that leave.
+    Tx,
+    /// All.
+    #[default]
+    Both,
+}
+
+/// A capture that runs, or the last one.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Capture {
+    /// Its number, from 1 at the program's start.
+    pub number: u64,
+    /// Port or adapter.
+    #[schema(value_type = String)]
+    pub target: PortLabel,
+    /// Which frames of it.
+    pub direction: Direction,
+    /// Filter, as it was typed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+    /// Bytes kept of each frame at most.
+    pub snaplen: u32,
+    /// When it started, milliseconds since the Unix epoch.
+    pub started_ms: u64,
+    /// Whether it runs.
+    pub running: bool,
+    /// Frames captured.
+    pub packets: u64,
+    /// Frames that the capture missed because its reader was slow. They went their way all the same.
+    pub dropped: u64,
+}
+
+/// The way of packets.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Trace {
+    /// Guest, adapter or port.
+    pub target: String,
+    /// Whether it is under way: then no packet is told yet.
+    pub tracing: bool,
+    /// In the order in which the workers were done with them.
+    pub packets: Vec<TracedPacket>,
+}
+
+/// The way of one packet.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct TracedPacket {
+    /// Core of the worker that had it.
+    pub core: usize,
+    /// Port that it came in by.
+    pub port: String,
+    /// Adapter that it came from; absent for what comes from no guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<String>,
+    /// Bytes, as it came in.
+    pub bytes: u32,
+    /// What it was then.
+    pub packet: String,
+    /// What became of it.
+    pub fate: Fate,
+    /// What each stage decided.
+    pub steps: Vec<TraceStep>,
+}
+
+/// What one stage decided.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct TraceStep {
+    /// `classify`, `fib` or `mac` (look-ups), `guard`, `route`, `bridge`, `rewrite`, `egress` or `control`.
+    pub stage: String,
+    /// Its verdict, the reason of a drop apart: `route`, `send`, `pass`, `drop`, …; of look-ups, the kind of entry.
+    pub verdict: String,
+    /// The same in words, with the table entry that decided.
+    pub text: String,
+}
+
+/// What became of a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fate {
+    /// A transmit queue took it, whole or in pieces.
+    Sent,
+    /// The worker that owns its way out has it.
+    HandedOver,
+    /// It was turned into its answer.
+    Answered,
+    /// Control has it.
+    Punted,
+    /// It was dropped.
+    Dropped,
+    /// It waits: for its time under a rate limit, or for a transmit queue that is closed for a moment.
+    Waiting,
 }

@@ -38,6 +38,8 @@ pub(in crate::cli) enum Kind {
     File,
     /// What a static MAC points to.
     Target,
+    /// Which packets, as tcpdump has it.
+    Filter,
     /// Any word.
     Word,
 }
@@ -58,6 +60,11 @@ impl Kind {
             "N" => number(1..=u32::from(QUEUES_MAX)),
             "ID" => number(u32::from(*VLAN_ID.start())..=u32::from(*VLAN_ID.end())),
             "Q" => number(0..=u32::from(QUEUES_MAX) - 1),
+            "AMOUNT" => Kind::Number(1, 1_000),
+            "PACKETS" => Kind::Number(1, u32::MAX),
+            "DURATION" => Kind::Number(1, 86_400),
+            "SNAPLEN" => Kind::Number(60, 65_600),
+            "EXPR" => Kind::Filter,
             "S" => Kind::Number(1, 30),
             "W" => Kind::Number(0, 4095),
             "COUNT" => number(MAX_MACS),
@@ -94,6 +101,7 @@ impl Kind {
             Kind::Filters => "filters like ip,mac,promisc,dhcp,ra,bpdu".into(),
             Kind::File => "a file".into(),
             Kind::Target => "a port, GUEST/ADAPTER or server".into(),
+            Kind::Filter => "a filter in quotes, like \"icmp and host 192.0.2.1\"".into(),
             Kind::Word => "a word".into(),
         }
     }
@@ -123,7 +131,7 @@ impl Kind {
             }
             Kind::Rate => or_describe(parse_rate(word).is_ok()),
             Kind::Filters => filters(word).map(|_| ()),
-            Kind::Device | Kind::Netns | Kind::File | Kind::Target | Kind::Word => {
+            Kind::Device | Kind::Netns | Kind::File | Kind::Target | Kind::Filter | Kind::Word => {
                 or_describe(!word.is_empty() && !word.starts_with("--"))
             }
         }

@@ -161,6 +161,21 @@ pub(in crate::cli) static COMMANDS: &[Command] = &[
         order::show_latency,
         "How long packets stay here, by worker and way, measured for S seconds (1).",
     ),
+    on(
+        "trace GUEST|PORT [rx|tx|both] [count AMOUNT] [seconds S] [filter EXPR]",
+        order::trace,
+        "Tell the way of the next packets (10) from and to a guest, adapter or port, stage by stage, with the table \
+         entries that decided; ends after S seconds (10).",
+    ),
+    on(
+        "capture PORT file FILE [rx|tx|both] [filter EXPR] [packets PACKETS] [seconds DURATION] \
+         [snaplen SNAPLEN]",
+        order::capture,
+        "Write what a port, or an adapter (GUEST/ADAPTER), receives and sends into a pcapng file; - is the \
+         output. A filter is tcpdump's, in quotes.",
+    ),
+    on("capture stop", order::capture_stop, "End the capture that runs."),
+    on("show capture", order::show_capture, "The capture that runs, else the last one."),
     on("show drops [GUEST]", order::show_drops, "Frames dropped, by reason and adapter."),
     on("show config [--diff]", order::show_config, "What runs, or how it differs from the file."),
     on(

@@ -213,6 +213,8 @@ fn questions_and_actions_are_paths_of_the_api() {
         ("show worker", show("/v1/workers", View::Workers)),
         ("show latency", show("/v1/latency", View::Latency)),
         ("show latency seconds 5", show("/v1/latency?seconds=5", View::Latency)),
+        ("capture stop", act("/v1/capture/stop")),
+        ("show capture", show("/v1/capture", View::Captures)),
         ("show drops", show("/v1/drops", View::Drops)),
         ("show drops ct1", show("/v1/guests/ct1/drops", View::Drops)),
         ("show config", show("/v1/config", View::Config)),

@@ -1,8 +1,9 @@
 //! Sight into the path.
 
-use super::{align_right, print, table, word};
-use crate::api::view::{BurstSize, Latency, Worker};
+use super::{align_right, or_dash, print, table, word};
+use crate::api::view::{BurstSize, Capture, Latency, Trace, Worker};
 use std::io::{self, Write};
+use std::path::Path;
 
 /// What workers' cycles go into, one line each.
 pub(super) fn cycles(out: &mut dyn Write, workers: &[Worker]) -> io::Result<()> {
@@ -54,4 +55,55 @@ pub(super) fn latency(out: &mut dyn Write, latency: &Latency) -> io::Result<()> 
         shown.add_row([core, word(&one.path)].into_iter().chain(times));
     }
     print(out, shown, &format!("no packet left within {} s", latency.seconds))
+}
+
+/// The capture that runs or ran.
+pub(super) fn captures(out: &mut dyn Write, captures: &[Capture]) -> io::Result<()> {
+    let mut shown =
+        table(&["CAPTURE", "OF", "DIRECTION", "SNAPLEN", "PACKETS", "DROPPED", "FILTER"]);
+    align_right(&mut shown, [3, 4, 5]);
+    for one in captures {
+        shown.add_row([
+            if one.running { "running" } else { "ended" }.to_owned(),
+            one.target.to_string(),
+            word(&one.direction),
+            one.snaplen.to_string(),
+            one.packets.to_string(),
+            one.dropped.to_string(),
+            or_dash(one.filter.as_ref()),
+        ]);
+    }
+    print(out, shown, "no capture")
+}
+
+/// What a capture brought.
+pub(crate) fn captured(out: &mut dyn Write, done: &Capture, file: &Path) -> io::Result<()> {
+    let Capture { packets, dropped, .. } = done;
+    writeln!(
+        out,
+        "{packets} packets captured, {dropped} dropped by the capture, in {}",
+        file.display()
+    )
+}
+
+/// The way of packets, a paragraph each.
+pub(crate) fn trace(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
+    if trace.packets.is_empty() {
+        return writeln!(out, "no packet of {} within the time", trace.target);
+    }
+    for (number, one) in (1..).zip(&trace.packets) {
+        let adapter = one.adapter.as_ref().filter(|adapter| **adapter != one.port);
+        let adapter = adapter.map(|adapter| format!(", adapter {adapter}")).unwrap_or_default();
+        let fate = word(&one.fate);
+        writeln!(
+            out,
+            "packet {number}: {fate}, {} bytes by {}{adapter}, worker on core {}",
+            one.bytes, one.port, one.core
+        )?;
+        writeln!(out, "  {}", one.packet)?;
+        for step in &one.steps {
+            writeln!(out, "  {:<9} {:<12} {}", step.stage, step.verdict, step.text)?;
+        }
+    }
+    Ok(())
 }

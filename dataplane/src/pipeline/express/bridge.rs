@@ -98,6 +98,9 @@ pub(super) fn bridged<F: Frame>(
             passed | Slots::from(takes(&ways.way(slot), heads.bytes[slot])) << slot
         });
     }
+    if let Some(trace) = &view.trace {
+        slots &= !trace.followed(record.id, burst, ways);
+    }
     lane.sender = Some(member.adapter.adapter);
     if let Some(limits) = at.limits {
         slots &= lane.unlimited(limits, record.id, slots);

@@ -10,7 +10,9 @@ use crate::ids::PortId;
 use crate::io::memory::MemoryPort;
 use crate::pipeline::{Departure, Limits, Rates, Shaping, TxPort, TxRoute};
 use crate::punt::Inject;
+use crate::sight::capture::{Capture, Feed, Selection};
 use crate::sight::latency::Latencies;
+use crate::sight::trace::{self, Target, Tracer};
 use crate::wire::ethernet::{ETHERTYPE_VLAN, MacAddr};
 use crate::worker::{Command, Worker, loop_histogram};
 use crossbeam::queue::ArrayQueue;
@@ -85,6 +87,10 @@ fn card_2_the_loop_of_a_worker_allocates_nothing() {
     assert!(worker.obey(1));
 
     let samples = samples();
+    let feed = Arc::new(Feed::of(8, 64));
+    let (records, mut is_traced) = (Arc::new(ArrayQueue::new(8)), true);
+    let (received, sent) = (true, true);
+    let watched = Selection { port: C1, adapter: None, received, sent, filter: None };
     // The pool's buffers are made once, as many as will be alive.
     let alive: Vec<_> = (0..2048).map_while(|_| pool.frame(&samples[0].1, C1)).collect();
     drop(alive);
@@ -116,6 +122,18 @@ fn card_2_the_loop_of_a_worker_allocates_nothing() {
         assert!(link.commands.push(histogram).is_ok());
         let latencies = Command::SetLatencies(Latencies::new().ok());
         assert!(link.commands.push(latencies).is_ok());
+        let capture = Capture::new(watched.clone(), feed.clone(), clock_ns);
+        assert!(link.commands.push(Command::SetCapture(Some(capture))).is_ok());
+        let target = Target { port: C1, adapter: None };
+        let followed = trace::Selection {
+            targets: [target].into_iter().collect(),
+            received,
+            sent,
+            filter: None,
+        };
+        let trace = is_traced.then(|| Tracer::new(followed, records.clone(), 0));
+        assert!(link.commands.push(Command::SetTrace(trace)).is_ok());
+        is_traced = !is_traced;
         let queue = 0;
         assert!(link.commands.push(Command::RemoveRx { port: V2, queue }).is_ok());
         let add = Command::AddRx { port: V2, queue, rx: Box::new(ports[&V2].rx()) };
@@ -137,6 +155,9 @@ fn card_2_the_loop_of_a_worker_allocates_nothing() {
         }
         while link.displaced.pop().is_some() {}
         while punts.pop().is_some() {}
+        while records.pop().is_some() {}
+        let seen = std::iter::from_fn(|| feed.next()).map(|slot| feed.give_back(slot)).count();
+        assert_eq!(seen, 8, "and is copied");
         while ring.pop().is_some() {}
         let sent = ports.values().map(|port| std::iter::from_fn(|| port.from_us.pop()).count());
         assert!(sent.sum::<usize>() > 160, "traffic flows");

@@ -10,10 +10,13 @@ use crate::counters::{AdapterCounts, ClassCounts, PortCounts, Traffic};
 use crate::frame::{BURST_PKTS, Burst};
 use crate::ids::{AdapterId, ClassId, PortId};
 use crate::pipeline::Early;
+use crate::sight::trace::{Selection, Target, Tracer};
+use crossbeam::queue::ArrayQueue;
 use proptest::prelude::*;
 use proptest::sample::select;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A burst from one port: mostly packets that a station there would send, some of which are anything.
 fn burst() -> impl Strategy<Value = Vec<Arrival>> {
@@ -153,4 +156,34 @@ fn what_the_lane_passes_the_stages_would_pass_alike() {
     labs.iter().for_each(|lab| lab.borrow_mut().path.flush());
     let [with, without] = labs.each_ref().map(|lab| lab.borrow().path.work.lane.passed);
     assert!(with > 2_000 && without == 0, "{with}");
+}
+
+#[test]
+fn a_traced_burst_ends_as_any_other() {
+    let labs = [(); 2].map(|()| RefCell::new(Lab::new()));
+    let _classes = labs.each_ref().map(|lab| classify(&mut lab.borrow_mut()));
+    let records = Arc::new(ArrayQueue::new(BURST_PKTS));
+    let target = |port: &PortId| Target { port: *port, adapter: None };
+    let targets = [C1, VENET, M1, V1, HOST].iter().map(target).collect();
+    let selection = Selection { targets, received: true, sent: true, filter: None };
+    labs[1].borrow_mut().path.view.trace = Some(Tracer::new(selection, records.clone(), 0));
+    let kept = RefCell::new(0);
+    let steps = prop::collection::vec((burst(), prop::option::weighted(0.2, change())), 1..8);
+    run_cases(300, steps, |steps: Vec<(Vec<Arrival>, Option<Change>)>| {
+        labs.iter().for_each(|lab| lab.borrow_mut().reset());
+        for (arrivals, change) in &steps {
+            for lab in &labs {
+                let mut lab = lab.borrow_mut();
+                if let Some(change) = change {
+                    apply(&mut lab, change);
+                }
+                give(&mut lab, arrivals);
+            }
+            *kept.borrow_mut() += std::iter::from_fn(|| records.pop()).count();
+            prop_assert_eq!(see(&labs[0].borrow()), see(&labs[1].borrow()));
+        }
+        Ok(())
+    });
+    let passed = labs[1].borrow().path.work.lane.passed;
+    assert!(*kept.borrow() > 2_000 && passed > 500, "{} {passed}", kept.borrow());
 }
