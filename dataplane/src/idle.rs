@@ -52,19 +52,19 @@ mod tests {
     use std::cell::Cell;
 
     thread_local! {
-        static SLEPT_NS: Cell<u64> = const { Cell::new(0) };
+        static SLEPT: Cell<Duration> = const { Cell::new(Duration::ZERO) };
     }
 
     fn slept_ns(idle: &mut Idle, is_busy: bool, now_ns: u64) -> u64 {
-        SLEPT_NS.set(0);
+        SLEPT.set(Duration::ZERO);
         let has_slept = idle.looked(is_busy, now_ns);
-        assert_eq!(has_slept, SLEPT_NS.get() > 0);
-        SLEPT_NS.get()
+        assert_eq!(has_slept, !SLEPT.get().is_zero());
+        SLEPT.get().subsec_nanos().into()
     }
 
     #[test]
     fn it_sleeps_longer_and_longer_until_there_is_something_to_do() {
-        let mut idle = Idle::new(|time| SLEPT_NS.set(time.as_nanos() as u64));
+        let mut idle = Idle::new(|time| SLEPT.set(time));
         let start_ns = 1_000_000_000;
         assert_eq!(slept_ns(&mut idle, true, start_ns), 0);
         assert_eq!(slept_ns(&mut idle, false, start_ns + AWAKE_NS - 1), 0);
