@@ -51,9 +51,13 @@ fn run(_: std::path::PathBuf, _: bool, _: bool, _: Vec<String>) -> ExitCode {
 
 fn check(file: &Path) -> ExitCode {
     match config::load(file) {
-        Ok(_) => {
+        Ok(config) => {
+            let mut out = io::stdout().lock();
             // With standard output closed there is nobody left to tell.
-            let _ = writeln!(io::stdout(), "{}: good", file.display());
+            let _ = writeln!(out, "{}: good", file.display());
+            for tool in config::dpdk_tools(&config.appliance) {
+                let _ = writeln!(out, "  {tool}");
+            }
             ExitCode::SUCCESS
         }
         Err(errors) => {

@@ -365,9 +365,10 @@ fn a_trace_shows_the_way_of_a_routed_a_bridged_a_dropped_and_a_punted_packet() {
     world.end();
 }
 
-/// DPDK's own sight: its telemetry, for as long as its run-time files are not switched off (`--no-shconf`).
+/// DPDK's own sight: its telemetry, for as long as its run-time files are not switched off (`--no-shconf`), and with
+/// hugepages its secondary processes. `check` knows.
 #[test]
-fn dpdks_telemetry_tells_of_the_ports() {
+fn dpdks_tools_tell_of_the_ports() {
     let lab = Lab::new();
     let lan = lab.bridge("lan");
     let config = Config::new(&lab).uplink().replace(r#""--no-shconf", "#, "");
@@ -385,5 +386,19 @@ fn dpdks_telemetry_tells_of_the_ports() {
         output.status.success() && said.contains("net_tap0") && said.contains("/ethdev/list"),
         "{said}"
     );
+    let checked = lab.server().run(&format!(
+        "{} check --config {}",
+        tests::binary().display(),
+        app.config().display()
+    ));
+    assert!(checked.contains("dpdk-telemetry.py can look into it"), "{checked}");
+    if tests::appliance::wants_hugepages() {
+        assert!(checked.contains("dpdk-proc-info can look into it"), "{checked}");
+        let info = format!("timeout 20 dpdk-proc-info --file-prefix {prefix} --no-pci -- --stats");
+        let said = lab.server().run(&info);
+        assert!(said.contains("RX-packets"), "{said}");
+    } else {
+        assert!(checked.contains("dpdk-proc-info can't: --no-huge"), "{checked}");
+    }
     app.stop();
 }

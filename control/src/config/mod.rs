@@ -20,6 +20,7 @@ mod sections;
 mod suggest;
 #[cfg(test)]
 mod tests;
+mod tools;
 
 pub use diff::{Diff, Difference, diff, diff_live};
 pub use error::ConfigError;
@@ -27,6 +28,7 @@ pub use plan::{StartPlan, plan_start};
 pub use render::render;
 pub(crate) use save::first;
 pub use save::{merge, replace};
+pub use tools::{DpdkTool, dpdk_tools};
 
 use crate::journal::checksum;
 use crate::model::{Change, Name, PortWish};
