@@ -69,6 +69,17 @@ impl<F: Frame> Shaping<F> {
         })
     }
 
+    /// Counts a frame that had to wait and found no room at whose limit it was.
+    fn add_dropped(&self, reason: DropReason, to: AdapterId, from: AdapterId) {
+        let (adapter, way) = match reason {
+            DropReason::RateIn => (to, Traffic::ToGuest),
+            _ => (from, Traffic::FromGuest),
+        };
+        if let Some(limits) = self.table.get(adapter) {
+            limits.add_dropped(way);
+        }
+    }
+
     /// Sets an adapter's limits; returns those that they replace.
     pub fn set(&mut self, adapter: AdapterId, limits: Option<Arc<Limits>>) -> Option<Arc<Limits>> {
         self.table.set(adapter, limits)
@@ -204,11 +215,15 @@ impl<I: Io> Path<I> {
         }
         let buffers = buffers(&frame);
         if shaping.buffers + buffers > shaping.room {
+            shaping.add_dropped(reason, note.adapter, frame.ingress().adapter);
             return drop_frame(&self.counters, frame, reason);
         }
         match shaping.wheel.hold(at_ns, Held { port, note, frame }) {
             Ok(()) => shaping.buffers += buffers,
-            Err(held) => drop_frame(&self.counters, held.frame, reason),
+            Err(held) => {
+                shaping.add_dropped(reason, note.adapter, held.frame.ingress().adapter);
+                drop_frame(&self.counters, held.frame, reason);
+            }
         }
     }
 

@@ -325,8 +325,7 @@ fn what_waits_leaves_early_and_whole_when_somebody_goes() {
 fn memory_for_what_waits_is_bounded() {
     let mut lab = Lab::with(8192, 4096, Rates::default());
     keep_limits(&mut lab, 20);
-    lab.limit_out(C1, 8_000_000);
-    lab.limit_out(C2, 8_000_000);
+    let limits = [C1, C2].map(|port| lab.limit_out(port, 8_000_000));
     for port in [C1, C2] {
         lab.receive_all(port, &vec![udp(port, FAR); 60]);
     }
@@ -334,6 +333,8 @@ fn memory_for_what_waits_is_bounded() {
     let dropped =
         lab.counts(C1).drops(DropReason::RateOut) + lab.counts(C2).drops(DropReason::RateOut);
     assert_eq!(dropped + 20 + lab.sent(UP).len() as u64, 120);
+    let told: u64 = limits.iter().map(|limits| limits.dropped(Traffic::FromGuest)).sum();
+    assert_eq!(told, dropped);
     lab.finish();
 }
 
