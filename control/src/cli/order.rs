@@ -60,6 +60,11 @@ pub(super) enum Order {
         /// Whether to go on.
         follow: bool,
     },
+    /// Draws rates again and again.
+    Top {
+        /// How often, seconds.
+        every_s: u64,
+    },
     /// Makes what runs what a configuration file says.
     Apply {
         /// The file.
@@ -73,6 +78,20 @@ pub(super) enum Order {
     Help(Option<String>),
     /// Leaves.
     Quit,
+}
+
+impl Order {
+    /// Whether it prints what may be long and ends by itself.
+    pub(super) fn is_listing(&self) -> bool {
+        matches!(
+            self,
+            Order::Show(..)
+                | Order::ShowRoutes
+                | Order::ShowArp
+                | Order::Events { follow: false }
+                | Order::Help(_)
+        )
+    }
 }
 
 /// What an answer is, and so how it is rendered.
@@ -458,6 +477,10 @@ pub(super) fn show_accounting(values: &Values) -> Made {
 
 pub(super) fn show_events(values: &Values) -> Made {
     Ok(Order::Events { follow: values.has("follow") })
+}
+
+pub(super) fn top(values: &Values) -> Made {
+    Ok(Order::Top { every_s: values.value("every")?.unwrap_or(1) })
 }
 
 pub(super) fn show_workers(_: &Values) -> Made {

@@ -61,6 +61,7 @@ impl Kind {
             "W" => Kind::Number(0, 4095),
             "COUNT" => number(MAX_MACS),
             "SECONDS" => number(AGE_S),
+            "S" => Kind::Number(1, 60),
             "BITS" => Kind::Rate,
             "FRAMES" => number(STORM_PPS),
             "DEVARGS" | "SPEC" => Kind::Device,

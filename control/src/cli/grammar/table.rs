@@ -151,6 +151,11 @@ pub(in crate::cli) static COMMANDS: &[Command] = &[
         order::show_events,
         "What happened lately; with follow, what happens from now on too.",
     ),
+    on(
+        "top [every S]",
+        order::top,
+        "Rates of guests and ports, drops and load of workers, drawn anew each second or every S seconds.",
+    ),
     on("show worker", order::show_workers, "Workers, their queues and loop times."),
     on("show drops [GUEST]", order::show_drops, "Frames dropped, by reason and adapter."),
     on("show config [--diff]", order::show_config, "What runs, or how it differs from the file."),
