@@ -10,6 +10,7 @@ use ratatui::crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 use ratatui::{Frame, Terminal};
+use std::collections::VecDeque;
 use std::io::{self, Stdout};
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -17,6 +18,8 @@ use std::time::Duration;
 /// The terminal, taken to be drawn on; given back when this is dropped.
 pub(super) struct Canvas {
     terminal: Terminal<CrosstermBackend<Stdout>>,
+    /// What came at once with what was answered last.
+    more: VecDeque<Typed>,
     _hold: FullScreen,
 }
 
@@ -41,7 +44,7 @@ impl Canvas {
         enable_raw_mode()?;
         // From here on it is given back whatever fails.
         let terminal = Terminal::new(CrosstermBackend::new(io::stdout()))?;
-        let mut canvas = Self { terminal, _hold: hold };
+        let mut canvas = Self { terminal, more: VecDeque::new(), _hold: hold };
         execute!(canvas.terminal.backend_mut(), EnterAlternateScreen)?;
         canvas.terminal.clear()?;
         Ok(canvas)
@@ -60,26 +63,29 @@ impl Canvas {
     /// # Errors
     /// The terminal can't be read.
     pub(super) fn next(&mut self, patience: Duration) -> io::Result<Typed> {
+        if let Some(typed) = self.more.pop_front() {
+            return Ok(typed);
+        }
         // Looked at before crossterm does: of a terminal that has gone it reads without end, and for its size it
         // would start a program.
         let input = io::stdin();
         let mut waiting = [PollFd::new(input.as_fd(), PollFlags::POLLIN)];
         let patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
         match poll(&mut waiting, patience) {
-            // By a signal: the window's size has changed.
-            Err(Errno::EINTR) => return Ok(Typed::Nothing),
+            // A signal ends the wait early: the window's size has changed.
+            Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
-            Ok(_) => {}
         }
         let [waiting] = waiting;
         let seen = waiting.revents().unwrap_or(PollFlags::empty());
         if seen.intersects(PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL) {
             return Ok(Typed::Leave);
         }
-        if !event::poll(Duration::ZERO)? {
-            return Ok(Typed::Nothing);
+        // All of them: what crossterm has read already shows on the terminal no more.
+        while event::poll(Duration::ZERO)? {
+            self.more.push_back(typed(&event::read()?));
         }
-        Ok(typed(&event::read()?))
+        Ok(self.more.pop_front().unwrap_or(Typed::Nothing))
     }
 }
 

@@ -18,9 +18,10 @@ const WORKER: u16 = 46;
 const BAR: usize = 20;
 /// Ports shown at most; adapters are what one looks for.
 const PORTS: usize = 8;
-/// Narrower than this there is no room for networks, than that for limits.
+/// So wide a screen has room for networks, for limits, for the kinds of ports.
 const WITH_NETWORK: u16 = 110;
 const WITH_LIMIT: u16 = 92;
+const WITH_KIND: u16 = 84;
 /// From this part of its limit on a rate is marked.
 const NEAR: f64 = 0.9;
 
@@ -154,7 +155,7 @@ impl Picture {
         let [head, worker_area, port_area, adapter_area, foot] = areas.areas(frame.area());
         frame.render_widget(self.head(), head);
         frame.render_widget(workers_text(&self.rates.workers, across), worker_area);
-        frame.render_widget(ports_table(&self.rates.ports), port_area);
+        frame.render_widget(ports_table(&self.rates.ports, port_area.width), port_area);
         self.draw_adapters(frame, adapter_area);
         frame.render_widget(self.foot(), foot);
     }
@@ -215,25 +216,12 @@ impl Picture {
             cells.push(link(one.link));
             // A guest's in is what we send.
             let limit = one.limit.unwrap_or_default();
-            let near = |rate: f64, limit: Option<u64>| is_near(rate, limit);
-            let flow = one.flow;
-            cells.push(marked(
-                flow.map(|f| f.tx_bps),
-                flow.is_some_and(|f| near(f.tx_bps, limit.in_bps)),
-                Color::Yellow,
-            ));
-            cells.push(marked(flow.map(|f| f.tx_pps), false, Color::Yellow));
-            cells.push(marked(
-                flow.map(|f| f.rx_bps),
-                flow.is_some_and(|f| near(f.rx_bps, limit.out_bps)),
-                Color::Yellow,
-            ));
-            cells.push(marked(flow.map(|f| f.rx_pps), false, Color::Yellow));
-            cells.push(marked(
-                flow.map(|f| f.drops_pps),
-                flow.is_some_and(|f| f.drops_pps > 0.0),
-                Color::Red,
-            ));
+            let rate = |of: fn(&Flow) -> f64| one.flow.as_ref().map(of);
+            cells.push(limited(rate(|flow| flow.tx_bps), limit.in_bps));
+            cells.push(plain(rate(|flow| flow.tx_pps)));
+            cells.push(limited(rate(|flow| flow.rx_bps), limit.out_bps));
+            cells.push(plain(rate(|flow| flow.rx_pps)));
+            cells.push(drops(rate(|flow| flow.drops_pps)));
             if has_limit {
                 cells.push(right(&limit_text(one.limit)));
             }
@@ -275,26 +263,31 @@ fn worker(worker: &WorkerRow) -> Vec<Span<'static>> {
     ]
 }
 
-fn ports_table(ports: &[PortRow]) -> Table<'static> {
+fn ports_table(ports: &[PortRow], columns: u16) -> Table<'static> {
+    let has_kind = columns >= WITH_KIND;
+    let mut widths = vec![Constraint::Min(12)];
+    let mut headings = vec![Cell::from("PORT")];
+    if has_kind {
+        widths.push(Constraint::Length(14));
+        headings.push(Cell::from("KIND"));
+    }
+    widths.extend([4, 9, 9, 9, 9, 9].map(Constraint::Length));
+    headings.push(Cell::from("LINK"));
+    headings.extend(["RX bit/s", "RX pkt/s", "TX bit/s", "TX pkt/s", "DROPS/s"].map(right));
     let row = |one: &PortRow| {
-        let flow = one.flow;
-        Row::new([
-            Cell::from(one.port.clone()),
-            Cell::from(word(&one.kind)),
-            link(one.link),
-            marked(flow.map(|f| f.rx_bps), false, Color::Yellow),
-            marked(flow.map(|f| f.rx_pps), false, Color::Yellow),
-            marked(flow.map(|f| f.tx_bps), false, Color::Yellow),
-            marked(flow.map(|f| f.tx_pps), false, Color::Yellow),
-            marked(flow.map(|f| f.drops_pps), flow.is_some_and(|f| f.drops_pps > 0.0), Color::Red),
-        ])
+        let rate = |of: fn(&Flow) -> f64| one.flow.as_ref().map(of);
+        let mut cells = vec![Cell::from(one.port.clone())];
+        if has_kind {
+            cells.push(Cell::from(word(&one.kind)));
+        }
+        cells.push(link(one.link));
+        let rates: [fn(&Flow) -> f64; 4] = [|f| f.rx_bps, |f| f.rx_pps, |f| f.tx_bps, |f| f.tx_pps];
+        cells.extend(rates.map(|of| plain(rate(of))));
+        cells.push(drops(rate(|f| f.drops_pps)));
+        Row::new(cells)
     };
-    let headings = [Cell::from("PORT"), Cell::from("KIND"), Cell::from("LINK")];
-    let counts = ["RX bit/s", "RX pkt/s", "TX bit/s", "TX pkt/s", "DROPS/s"].map(right);
-    let widths = [Constraint::Min(12), Constraint::Length(14), Constraint::Length(4)];
-    let widths = widths.into_iter().chain([9; 5].map(Constraint::Length));
     Table::new(ports.iter().take(PORTS).map(row), widths)
-        .header(Row::new(headings.into_iter().chain(counts)).style(Style::new().bold()))
+        .header(Row::new(headings).style(Style::new().bold()))
 }
 
 fn link(link: Link) -> Cell<'static> {
@@ -305,10 +298,20 @@ fn link(link: Link) -> Cell<'static> {
     }
 }
 
-/// A rate, in a colour where it should be seen.
-fn marked(rate: Option<f64>, is_marked: bool, color: Color) -> Cell<'static> {
-    let cell = right(&rate.map_or("-".into(), si));
-    if is_marked { cell.fg(color).bold() } else { cell }
+fn plain(rate: Option<f64>) -> Cell<'static> {
+    right(&rate.map_or("-".into(), si))
+}
+
+/// Marked where it is near its limit.
+fn limited(rate: Option<f64>, limit: Option<u64>) -> Cell<'static> {
+    let is_near = rate.is_some_and(|rate| is_near(rate, limit));
+    if is_near { plain(rate).yellow().bold() } else { plain(rate) }
+}
+
+/// Marked where there are any.
+fn drops(rate: Option<f64>) -> Cell<'static> {
+    let are_there = rate.is_some_and(|rate| rate > 0.0);
+    if are_there { plain(rate).red().bold() } else { plain(rate) }
 }
 
 fn right(text: &str) -> Cell<'static> {
