@@ -29,7 +29,7 @@ pub fn binary() -> PathBuf {
 }
 
 /// Where builds go: `CARGO_TARGET_DIR`, or `target` in the repository.
-pub(crate) fn target() -> PathBuf {
+pub fn target() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from)
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 use tests::config::tap;
 use tests::counts::API_EXAMPLES;
-use tests::{Appliance, Config, Lab, binary, eventually};
+use tests::{Appliance, Config, Lab, eventually};
 
 /// A failure's seed is in its report: the same again with `GUESTWAY_TEST_SEED`.
 const SEED: &str = "1";
@@ -26,22 +26,25 @@ fn the_api_answers_whatever_it_is_asked_as_it_is_described() {
     eventually("the bridge listens", Duration::from_secs(5), || {
         std::net::TcpStream::connect("127.0.0.1:8080").is_ok()
     });
-    let target = binary().parent().and_then(|dir| dir.parent()).expect("target").to_owned();
     let seed = std::env::var("GUESTWAY_TEST_SEED").unwrap_or_else(|_| SEED.to_owned());
-    let output = Command::new(target.join("schemathesis/venv/bin/schemathesis"))
-        .args(["run", "http://127.0.0.1:8080/v1/openapi.json"])
-        // It would end the appliance, as it should.
-        .args(["--exclude-path", "/v1/shutdown"])
-        .args(["--checks", "not_a_server_error,status_code_conformance,content_type_conformance"])
-        .args(["--checks", "response_schema_conformance,unsupported_method"])
-        .args(["--phases", "examples,coverage,fuzzing,stateful", "--continue-on-failure"])
-        // An event may be waited for for 30 s.
-        .args(["--request-timeout", "35", "--warnings", "off", "--no-color", "--seed", &seed])
-        .args(["--max-examples", &API_EXAMPLES.now().to_string()])
-        .current_dir(lab.dir())
-        .env("HOME", lab.dir())
-        .output()
-        .expect("tests/schemathesis installs it");
+    let output =
+        Command::new(tests::appliance::target().join("schemathesis/venv/bin/schemathesis"))
+            .args(["run", "http://127.0.0.1:8080/v1/openapi.json"])
+            // It would end the appliance, as it should.
+            .args(["--exclude-path", "/v1/shutdown"])
+            .args([
+                "--checks",
+                "not_a_server_error,status_code_conformance,content_type_conformance",
+            ])
+            .args(["--checks", "response_schema_conformance,unsupported_method"])
+            .args(["--phases", "examples,coverage,fuzzing,stateful", "--continue-on-failure"])
+            // An event may be waited for for 30 s.
+            .args(["--request-timeout", "35", "--warnings", "off", "--no-color", "--seed", &seed])
+            .args(["--max-examples", &API_EXAMPLES.now().to_string()])
+            .current_dir(lab.dir())
+            .env("HOME", lab.dir())
+            .output()
+            .expect("tests/schemathesis installs it");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{}\n{said}", String::from_utf8_lossy(&output.stderr));
     println!("{said}");

@@ -1,14 +1,14 @@
 //! A screen that is drawn as a whole, and the keys that are typed meanwhile.
 
 use super::terminal::{FullScreen, Process};
+use crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use crossterm::execute;
+use crossterm::terminal::{
+    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ratatui::backend::CrosstermBackend;
-use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
-use ratatui::crossterm::execute;
-use ratatui::crossterm::terminal::{
-    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
-};
 use ratatui::{Frame, Terminal};
 use std::collections::VecDeque;
 use std::io::{self, Stdout};
@@ -22,6 +22,9 @@ pub(super) struct Canvas {
     more: VecDeque<Typed>,
     _hold: FullScreen,
 }
+
+/// How long crossterm may look for what is there: without any time it does not look.
+const AT_ONCE: Duration = Duration::from_millis(5);
 
 /// What came first.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -82,7 +85,7 @@ impl Canvas {
             return Ok(Typed::Leave);
         }
         // All of them: what crossterm has read already shows on the terminal no more.
-        while event::poll(Duration::ZERO)? {
+        while event::poll(AT_ONCE)? {
             self.more.push_back(typed(&event::read()?));
         }
         Ok(self.more.pop_front().unwrap_or(Typed::Nothing))

@@ -4,10 +4,10 @@
 //! under them. So whoever takes the terminal says so here first ([`remember`], [`FullScreen`]), and a
 //! signal, a panic or the appliance's end give it back ([`restore`]).
 
+use crossterm::cursor::Show;
+use crossterm::execute;
+use crossterm::terminal::{self, LeaveAlternateScreen};
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
-use ratatui::crossterm::cursor::Show;
-use ratatui::crossterm::execute;
-use ratatui::crossterm::terminal::{self, LeaveAlternateScreen};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;

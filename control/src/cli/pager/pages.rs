@@ -5,8 +5,8 @@
 
 use crate::cli::canvas::{Canvas, Typed};
 use crate::cli::terminal::Process;
+use crossterm::event::KeyCode;
 use ratatui::Frame;
-use ratatui::crossterm::event::KeyCode;
 use ratatui::layout::{Constraint, Layout};
 use ratatui::style::Stylize;
 use ratatui::text::{Line, Text};

@@ -3,9 +3,9 @@
 use super::draw::{Picture, si};
 use super::rates::{Flow, Rates};
 use crate::api::view::{Counters, TrafficCounters};
+use crossterm::event::KeyCode;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
-use ratatui::crossterm::event::KeyCode;
 use std::time::Duration;
 
 /// `ct1/eth0`, limited to 10 Mbit/s inwards, `vm1/eth0`, ports `up0` and `up1`, one worker; read at 5 s.
