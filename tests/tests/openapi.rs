@@ -40,6 +40,8 @@ fn the_api_answers_whatever_it_is_asked_as_it_is_described() {
             .args(["--phases", "examples,coverage,fuzzing,stateful", "--continue-on-failure"])
             // An event may be waited for for 30 s.
             .args(["--request-timeout", "35", "--warnings", "off", "--no-color", "--seed", &seed])
+            // A connection that was kept may be closed just as it is used again.
+            .args(["--request-retries", "2"])
             .args(["--max-examples", &API_EXAMPLES.now().to_string()])
             .current_dir(lab.dir())
             .env("HOME", lab.dir())
