@@ -187,7 +187,7 @@ fn top_shows_the_rates_of_now_and_gives_the_terminal_back() {
     world.ct(1).reaches(&address(2));
     let (ctl, pid) = (ctl(&world.app), world.lab.dir().join("top.pid"));
     let line = format!(
-        "before=$(stty -g); same() {{ [ $before = $(stty -g) ] && echo $1, terminal as before; }}; \
+        "before=$(stty -g); same() {{ [ $before = $(stty -g) ] && echo $1, terminal as before; read go; }}; \
          {ctl} top; echo left with $?; same q; \
          sh -c 'echo $$ >{}; exec {ctl} top every 2'; same TERM; {ctl} top; same window",
         pid.display()
@@ -222,10 +222,13 @@ fn top_shows_the_rates_of_now_and_gives_the_terminal_back() {
     terminal.shows("left with 0");
     terminal.shows("q, terminal as before");
     // A signal ends it as well.
+    terminal.tmux("resize-window -x 100 -y 30");
+    terminal.types(&["Enter"]);
     terminal.becomes("a picture", |screen| screen.contains("every 2 s"));
     world.server.run(&format!("kill -TERM {}", std::fs::read_to_string(pid).expect("its id")));
     terminal.shows("TERM, terminal as before");
     // An appliance that is gone is told, and does not end it.
+    terminal.types(&["Enter"]);
     terminal.becomes("a picture", |screen| screen.contains("every 1 s"));
     world.app.stop();
     terminal.becomes("nobody answers", |screen| screen.starts_with("no guestway answers on"));
