@@ -10,3 +10,8 @@ pub(crate) mod paths;
 mod schema;
 pub mod server;
 pub mod view;
+
+/// The OpenAPI document: every path, what it takes and what it answers.
+pub fn document() -> serde_json::Value {
+    serde_json::to_value(paths::document()).unwrap_or_default()
+}

@@ -5,6 +5,7 @@
 //! session carries out over HTTP and renders.
 
 pub mod args;
+mod canvas;
 mod capture;
 pub mod client;
 mod complete;
@@ -12,17 +13,22 @@ pub mod generate;
 mod grammar;
 mod load;
 mod order;
+mod pager;
 pub mod prompt;
 mod render;
+mod schemas;
 mod session;
+pub mod terminal;
+mod top;
 mod words;
 
 use client::Client;
 use complete::Candidates;
 use session::{Flow, Session, Stop};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use terminal::Process;
 
 /// Where the appliance listens unless its configuration says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/guestway/api.sock";
@@ -49,8 +55,11 @@ pub fn run_ctl(socket: &Path, json: bool, words: &[String]) -> ExitCode {
 
 fn once(socket: &Path, json: bool, words: &[String]) -> Result<(), Stop> {
     let client = Client::new(socket)?;
-    let mut out = io::BufWriter::new(io::stdout().lock());
-    let mut session = Session::new(&client, json, &mut out);
+    let mut out = io::BufWriter::new(io::stdout());
+    let mut session = match terminal::is_interactive() {
+        true => Session::at_terminal(&client, json, &mut out, Process::Client),
+        false => Session::new(&client, json, &mut out),
+    };
     session.execute(words).map(|_: Flow| ())
 }
 
@@ -67,11 +76,6 @@ pub fn run_complete(socket: &Path, words: &[String]) -> ExitCode {
             ExitCode::SUCCESS
         }
     }
-}
-
-/// Whether a prompt makes sense: somebody types.
-fn is_interactive() -> bool {
-    io::stdin().is_terminal() && io::stdout().is_terminal()
 }
 
 #[cfg(test)]

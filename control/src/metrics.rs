@@ -9,6 +9,7 @@
 //! everywhere: `receive` is what came from the guest.
 
 mod baselines;
+mod counters;
 mod host;
 mod page;
 mod reading;

@@ -38,6 +38,9 @@ pub const HOSTILE_CASES: Count = Count { ci: 5_000, long: 100_000 };
 /// Places at which the journal's last record is cut before a start.
 pub const JOURNAL_CUTS: Count = Count { ci: 5, long: 1_000 };
 
+/// Requests that are made up for each operation of the API and way of making them up, at most.
+pub const API_EXAMPLES: Count = Count { ci: 10, long: 300 };
+
 /// Kills and restarts of a VM's QEMU.
 pub const VM_CYCLES: Count = Count { ci: 2, long: 20 };
 /// Kills and restarts of a DPDK guest's program, in each of two tests.

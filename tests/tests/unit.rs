@@ -113,7 +113,15 @@ fn the_man_pages_are_clean_and_say_what_there_is() {
     for (page, wants) in [
         ("guestway.8", &["guestway-run(8)", "SIGHUP", "/etc/guestway/guestway.toml"][..]),
         ("guestway-run.8", &["--config", "--apply"]),
-        ("guestway-ctl.8", &["--json", "adapter add GUEST ADAPTER port SPEC", "show worker"]),
+        (
+            "guestway-ctl.8",
+            &[
+                "--json",
+                "adapter add GUEST ADAPTER port SPEC",
+                "show worker",
+                "A list of Guest (GET /v1/guests)",
+            ],
+        ),
         ("guestway-check.8", &["--config"]),
     ] {
         let mut command = Command::new("man");

@@ -55,6 +55,11 @@ pub(super) fn router(backend: Arc<dyn Backend>) -> Router {
         .with_state(Api::new(backend, text.into()))
 }
 
+/// The OpenAPI document.
+pub(super) fn document() -> utoipa::openapi::OpenApi {
+    with_errors(documented().into_openapi())
+}
+
 /// The paths together with their documentation.
 fn documented() -> OpenApiRouter<Api> {
     OpenApiRouter::with_openapi(Document::openapi())
@@ -70,6 +75,7 @@ fn documented() -> OpenApiRouter<Api> {
         .routes(routes!(capture::start, capture::show))
         .routes(routes!(capture::stop))
         .routes(routes!(sight::trace))
+        .routes(routes!(program::counters))
         .routes(routes!(configuration::text))
         .routes(routes!(configuration::diff))
         .routes(routes!(configuration::apply))

@@ -4,6 +4,7 @@
 //! choice likewise (`host-routed`). A key that does not apply is left out, never null. Counters are
 //! 64 bits wide and count since the program's start or the last `clear`.
 
+mod counters;
 mod forwarding;
 mod guest;
 mod label;
@@ -12,6 +13,7 @@ mod port;
 mod program;
 mod sight;
 
+pub use counters::{AdapterCounters, Counters, PortCounters, TrafficCounters, WorkerCounters};
 pub use forwarding::{
     Neighbor, NeighborState, Route, RouteDecision, RoutePage, RouteSource, RouteTarget, Verdict,
 };

@@ -10,7 +10,7 @@ use crate::accounts::Accounts;
 use crate::api::backend::{self, PATIENCE, Refusal};
 use crate::api::server::{self, BoundSocket, SocketError};
 use crate::api::view::{EventKind, PortLabel};
-use crate::cli::prompt;
+use crate::cli::{prompt, terminal};
 use crate::config::{self, Config, ConfigError, Polling, StartPlan, plan_start};
 use crate::heartbeat::Beats;
 use crate::http::{BoundTcp, ListenError};
@@ -391,7 +391,7 @@ impl Appliance {
         }
         // All that is counted is counted now.
         self.save_accounts();
-        prompt::restore_terminal();
+        terminal::restore();
         self.eal.exit(code)
     }
 }

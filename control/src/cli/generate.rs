@@ -5,7 +5,8 @@
 //! code: names that are there now are among them.
 
 use super::args::Args;
-use super::grammar;
+use super::{grammar, schemas};
+use crate::api;
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
@@ -58,7 +59,8 @@ const SECTIONS: &[(&str, &[(&str, &str)])] = &[
     ),
 ];
 
-/// Writes all pages and completions into a directory, under the names by which they are looked for.
+/// Writes all pages and completions into a directory, under the names by which they are looked for, and the
+/// description of the API with the commands that print its answers.
 ///
 /// # Errors
 /// A file can't be written.
@@ -72,10 +74,15 @@ pub fn generate(directory: &Path) -> io::Result<()> {
     })?;
     for one in command.get_subcommands() {
         page(directory, one, |out| match one.get_name() {
-            "ctl" => section(out, "COMMANDS", &grammar::help(None).unwrap_or_default()),
+            "ctl" => {
+                section(out, "COMMANDS", &grammar::help(None).unwrap_or_default())?;
+                json(out)
+            }
             _ => Ok(()),
         })?;
     }
+    let document = serde_json::to_vec_pretty(&schemas::annotated())?;
+    fs::write(directory.join("openapi.json"), document)?;
     for (shell, name, words) in [
         (Shell::Bash, "guestway.bash", BASH),
         (Shell::Zsh, "_guestway", ZSH),
@@ -116,6 +123,24 @@ fn section(out: &mut dyn Write, heading: &str, items: &[(&str, &str)]) -> io::Re
         roff.control("TP", []).text([bold(*item)]).text([roman(*about)]);
     }
     roff.to_writer(out)
+}
+
+/// What `--json` prints, command by command.
+fn json(out: &mut dyn Write) -> io::Result<()> {
+    let mut roff = Roff::default();
+    roff.control("SH", ["JSON"]).text([roman(
+        "With --json a command prints one of the schemas of the API's description, which a running \
+         guestway gives at /v1/openapi.json and this package has as \
+         /usr/share/doc/guestway/openapi.json. The others print nothing.",
+    )]);
+    roff.to_writer(out)?;
+    for answer in schemas::answers(&api::document()) {
+        let mut roff = Roff::default();
+        let about = answer.describe();
+        roff.control("TP", []).text([bold(answer.form)]).text([roman(about)]);
+        roff.to_writer(out)?;
+    }
+    Ok(())
 }
 
 fn see_also(out: &mut dyn Write, command: &Command) -> io::Result<()> {

@@ -5,12 +5,14 @@
 //! kind of that name, `a|b` for either, `[…]` for what may be left out and comes in any order after
 //! all else, and `…` behind it for what may be repeated.
 
+mod forms;
 pub(super) mod kind;
 pub(super) mod table;
 mod usage;
 mod values;
 
 use super::words::nearest;
+pub(super) use forms::forms;
 use kind::Kind;
 use std::collections::BTreeSet;
 use std::sync::LazyLock;

@@ -65,6 +65,11 @@ pub(super) enum Order {
     Trace(TraceOrder),
     /// Captures frames into a file.
     Capture(CaptureOrder),
+    /// Draws rates again and again.
+    Top {
+        /// How often, seconds.
+        every_s: u64,
+    },
     /// Makes what runs what a configuration file says.
     Apply {
         /// The file.
@@ -88,6 +93,20 @@ pub(super) struct TraceOrder {
     pub(super) count: Option<usize>,
     pub(super) seconds: Option<u64>,
     pub(super) filter: Option<String>,
+}
+
+impl Order {
+    /// Whether it prints what may be long and ends by itself.
+    pub(super) fn is_listing(&self) -> bool {
+        matches!(
+            self,
+            Order::Show(..)
+                | Order::ShowRoutes
+                | Order::ShowArp
+                | Order::Events { follow: false }
+                | Order::Help(_)
+        )
+    }
 }
 
 /// What an answer is, and so how it is rendered.
@@ -475,6 +494,10 @@ pub(super) fn show_accounting(values: &Values) -> Made {
 
 pub(super) fn show_events(values: &Values) -> Made {
     Ok(Order::Events { follow: values.has("follow") })
+}
+
+pub(super) fn top(values: &Values) -> Made {
+    Ok(Order::Top { every_s: values.value("every")?.unwrap_or(1) })
 }
 
 pub(super) fn show_workers(_: &Values) -> Made {

@@ -3,8 +3,9 @@
 use super::client::Client;
 use super::complete::{self, Candidates};
 use super::session::{Flow, Session, Stop};
-use super::{is_interactive, words};
-use nix::sys::termios::{SetArg, SpecialCharacterIndices, Termios, tcgetattr, tcsetattr};
+use super::terminal::{self, Process, is_interactive};
+use super::words;
+use nix::sys::termios::{SetArg, SpecialCharacterIndices, tcgetattr, tcsetattr};
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;
@@ -16,15 +17,12 @@ use std::io::{self, BufRead, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::{env, fs};
 
 const PROMPT: &str = "guestway> ";
 /// Lines kept in the history file.
 const HISTORY: usize = 1000;
-
-/// The terminal as it was before the line editor changed it.
-static TERMINAL: Mutex<Option<Termios>> = Mutex::new(None);
 
 /// The prompt of `run -i`, on a thread of its own: reads commands until `quit` or the end of input,
 /// then calls `on_quit`, which ends the appliance. A command that fails says so and the next is read.
@@ -38,7 +36,7 @@ pub fn run(socket: &Path, on_quit: impl FnOnce()) {
             // Ctrl-Z would stop the workers with the prompt: the terminal gets no key for it, and the
             // signal, whoever sends it, no effect. Where that can't be had the prompt still serves.
             let _ = signal_hook::flag::register(signal_hook::consts::SIGTSTP, Arc::default());
-            at_terminal(&client, false, Suspend::Off);
+            at_terminal(&client, false, Process::Appliance);
         }
         Ok(client) => {
             let each = |_: usize, message: String| {
@@ -53,23 +51,13 @@ pub fn run(socket: &Path, on_quit: impl FnOnce()) {
     on_quit();
 }
 
-/// Gives the terminal back as it was. For the program's end while a prompt waits for a line.
-pub fn restore_terminal() {
-    let saved = TERMINAL.lock().ok().and_then(|saved| saved.clone());
-    if let Some(saved) = saved {
-        // A terminal that is gone needs no restoring. Bracketed paste is the line editor's too.
-        let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, &saved);
-        let _ = io::stdout().write_all(b"\x1b[?2004l\r\n").and_then(|()| io::stdout().flush());
-    }
-}
-
 /// The prompt of `ctl`. At a terminal a command that fails says so; elsewhere it ends the run.
 pub(super) fn run_as_client(socket: &Path, json: bool) -> Result<(), Stop> {
     let client = Client::new(socket)?;
     if is_interactive() {
         // Nobody there: better said at once than at the first command.
         client.get("/v1/version")?;
-        at_terminal(&client, json, Suspend::On);
+        at_terminal(&client, json, Process::Client);
         return Ok(());
     }
     from_lines(&client, json, io::stdin().lock(), |line, message| {
@@ -119,13 +107,6 @@ fn execute(session: &mut Session<'_>, line: &str) -> Result<Flow, Stop> {
     session.execute(&words)
 }
 
-/// Whether Ctrl-Z stops the program for a while, as it does any other.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Suspend {
-    On,
-    Off,
-}
-
 /// Takes the key that suspends from a terminal, for the line editor and for the kernel alike. The
 /// byte in its place stands in no UTF-8 text (RFC 3629, 3); 0, which disables the key, is Ctrl-Space to
 /// the line editor.
@@ -140,11 +121,9 @@ fn take_suspend_key(terminal: impl AsFd) {
 }
 
 /// The line editor's loop: Ctrl-C drops the line, Ctrl-D on an empty one leaves.
-fn at_terminal(client: &Client, json: bool, suspend: Suspend) {
-    if let (Ok(mut saved), Ok(now)) = (TERMINAL.lock(), tcgetattr(io::stdin())) {
-        *saved = Some(now);
-    }
-    if suspend == Suspend::Off {
+fn at_terminal(client: &Client, json: bool, process: Process) {
+    terminal::remember();
+    if process == Process::Appliance {
         take_suspend_key(io::stdin());
     }
     let config = Config::builder()
@@ -165,7 +144,7 @@ fn at_terminal(client: &Client, json: bool, suspend: Suspend) {
         let _ = editor.load_history(history);
     }
     let mut out = io::stdout();
-    let mut session = Session::at_prompt(client, json, &mut out);
+    let mut session = Session::at_prompt(client, json, &mut out, process);
     loop {
         let line = match editor.readline(PROMPT) {
             Ok(line) => line,
@@ -184,9 +163,8 @@ fn at_terminal(client: &Client, json: bool, suspend: Suspend) {
         }
     }
     // The line editor has put the terminal back; the key that suspends is ours to give back.
-    if let Ok(mut saved) = TERMINAL.lock()
-        && let Some(before) = saved.take()
-        && suspend == Suspend::Off
+    if let Some(before) = terminal::forget()
+        && process == Process::Appliance
     {
         let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, &before);
     }

@@ -5,6 +5,7 @@ mod guests;
 mod ports;
 mod program;
 mod sight;
+mod table;
 
 use super::client::Client;
 use super::order::View;
@@ -17,10 +18,11 @@ pub(super) use forwarding::{neighbors, routes};
 pub(super) use ports::Rates;
 pub(super) use program::{configured, events};
 pub(super) use sight::{captured, trace};
+use table::{align_right, print, table};
 
 /// Shows an answer of the API.
 pub(super) fn answer(
-    out: &mut dyn Write,
+    out: &mut Out<'_>,
     client: &Client,
     view: View,
     body: &[u8],
@@ -62,64 +64,48 @@ pub(super) fn answer(
     Ok(())
 }
 
+/// Where answers are printed.
+pub(super) struct Out<'a> {
+    to: &'a mut dyn Write,
+    /// Columns of the terminal that it goes to, if it does; tables and usages are made to fit.
+    pub(super) width: Option<usize>,
+}
+
+impl<'a> Out<'a> {
+    pub(super) fn new(to: &'a mut dyn Write) -> Self {
+        Self { to, width: None }
+    }
+}
+
+impl Write for Out<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.to.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
 /// Usage and purpose of commands.
-pub(super) fn help(
-    out: &mut dyn Write,
-    commands: &[(&'static str, &'static str)],
-) -> io::Result<()> {
+pub(super) fn help(out: &mut Out<'_>, commands: &[(&'static str, &'static str)]) -> io::Result<()> {
     for (usage, about) in commands {
-        writeln!(out, "{usage}\n    {about}")?;
+        // What belongs to a usage stands further in than its purpose.
+        let usage = indented(usage, out.width, "", "        ");
+        let about = indented(about, out.width, "    ", "    ");
+        usage.iter().chain(&about).try_for_each(|line| writeln!(out, "{line}"))?;
     }
     Ok(())
 }
 
-/// Rows under headings, columns apart; what is shown is ASCII, one column wide per byte.
-struct Table {
-    rows: Vec<Vec<String>>,
-    /// Columns of numbers, set to the right.
-    right: Vec<usize>,
-}
-
-/// A table with these headings.
-fn table(headings: &[&str]) -> Table {
-    Table { rows: vec![headings.iter().map(|text| (*text).to_owned()).collect()], right: vec![] }
-}
-
-impl Table {
-    fn add_row(&mut self, cells: impl IntoIterator<Item = impl Into<String>>) {
-        self.rows.push(cells.into_iter().map(Into::into).collect());
-    }
-
-    fn width(&self, column: usize) -> usize {
-        let cells = self.rows.iter().filter_map(|row| row.get(column));
-        cells.map(String::len).max().unwrap_or(0)
-    }
-}
-
-/// Prints a table, or that there is nothing.
-fn print(out: &mut dyn Write, table: Table, nothing: &str) -> io::Result<()> {
-    if table.rows.len() < 2 {
-        return writeln!(out, "{nothing}");
-    }
-    let columns = table.rows.iter().map(Vec::len).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns).map(|column| table.width(column)).collect();
-    for row in &table.rows {
-        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, width))| match table
-            .right
-            .contains(&column)
-        {
-            true => format!("{cell:>width$}"),
-            false => format!("{cell:<width$}"),
-        });
-        let line = cells.collect::<Vec<_>>().join("  ");
-        writeln!(out, "{}", line.trim_end())?;
-    }
-    Ok(())
-}
-
-/// Sets columns of numbers to the right.
-fn align_right(table: &mut Table, columns: impl IntoIterator<Item = usize>) {
-    table.right.extend(columns);
+/// A text in lines that fit, with this before the first and that before each other.
+fn indented(text: &str, width: Option<usize>, first: &str, other: &str) -> Vec<String> {
+    let lines = match width {
+        Some(width) => table::broken(text, width.saturating_sub(other.len())),
+        None => vec![text.to_owned()],
+    };
+    let before = std::iter::once(first).chain(std::iter::repeat(other));
+    lines.iter().zip(before).map(|(line, before)| format!("{before}{line}")).collect()
 }
 
 /// A line `name: value`, names aligned.
@@ -129,7 +115,7 @@ fn field(out: &mut dyn Write, name: &str, value: impl Display) -> io::Result<()>
 }
 
 /// A word of choice as the API writes it.
-fn word(value: &impl serde::Serialize) -> String {
+pub(super) fn word(value: &impl serde::Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(word)) => word,
         Ok(other) => other.to_string(),
@@ -154,7 +140,7 @@ fn on_off(is_on: bool) -> &'static str {
 }
 
 /// Drops by reason, most first.
-fn drops(out: &mut dyn Write, drops: &view::DropCounts) -> io::Result<()> {
+fn drops(out: &mut Out<'_>, drops: &view::DropCounts) -> io::Result<()> {
     let mut sorted: Vec<_> = drops.iter().collect();
     sorted.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
     let mut shown = table(&["REASON", "PACKETS"]);

@@ -6,7 +6,10 @@ use super::complete;
 use super::grammar;
 use super::load;
 use super::order::{self, Order, TraceOrder, View};
-use super::render::{self, Rates};
+use super::pager;
+use super::render::{self, Out, Rates};
+use super::terminal::{self, Process};
+use super::top;
 use super::words::{self, nearest};
 use crate::api::backend::{Refusal, RefusalKind};
 use crate::api::paths::TraceWish;
@@ -17,7 +20,9 @@ use ipnet::IpNet;
 use serde::Serialize;
 use std::fs;
 use std::io::{self, Write};
+use std::mem;
 use std::path::Path;
+use std::time::Duration;
 
 /// Files that call files, at most so deep.
 const SOURCE_DEPTH: usize = 8;
@@ -76,21 +81,39 @@ impl From<io::Error> for Stop {
 pub(super) struct Session<'a> {
     client: &'a Client,
     json: bool,
-    out: &'a mut dyn Write,
+    out: Out<'a>,
     rates: Rates,
     depth: usize,
+    /// Whose terminal the output goes to, where it goes to one: long listings are then paged.
+    terminal: Option<Process>,
     /// Whether somebody types: an interrupt is then for the prompt, or for the whole appliance.
     is_prompt: bool,
 }
 
 impl<'a> Session<'a> {
     pub(super) fn new(client: &'a Client, json: bool, out: &'a mut dyn Write) -> Self {
-        Self { client, json, out, rates: Rates::default(), depth: 0, is_prompt: false }
+        let (out, rates) = (Out::new(out), Rates::default());
+        Self { client, json, out, rates, depth: 0, terminal: None, is_prompt: false }
+    }
+
+    /// The same for one command whose output, the terminal's, somebody reads.
+    pub(super) fn at_terminal(
+        client: &'a Client,
+        json: bool,
+        out: &'a mut dyn Write,
+        process: Process,
+    ) -> Self {
+        Self { terminal: Some(process), ..Self::new(client, json, out) }
     }
 
     /// The same for a prompt.
-    pub(super) fn at_prompt(client: &'a Client, json: bool, out: &'a mut dyn Write) -> Self {
-        Self { is_prompt: true, ..Self::new(client, json, out) }
+    pub(super) fn at_prompt(
+        client: &'a Client,
+        json: bool,
+        out: &'a mut dyn Write,
+        process: Process,
+    ) -> Self {
+        Self { is_prompt: true, ..Self::at_terminal(client, json, out, process) }
     }
 
     /// Carries out one command. `--json` may stand anywhere in it.
@@ -103,8 +126,26 @@ impl<'a> Session<'a> {
         let (command, values) = grammar::parse(&plain)?;
         let order = (command.order)(&values)
             .map_err(|message| format!("{message}; usage: {}", command.usage))?;
-        let done = self.carry_out(order, json).map_err(|stop| self.with_names(stop, &values));
+        let done = match self.terminal {
+            Some(process) if !json && self.depth == 0 && order.is_listing() => {
+                self.page(order, process)
+            }
+            _ => self.carry_out(order, json),
+        };
+        let done = done.map_err(|stop| self.with_names(stop, &values));
         self.out.flush()?;
+        done
+    }
+
+    /// Shows a listing page by page, as wide as the terminal.
+    fn page(&mut self, order: Order, process: Process) -> Result<Flow, Stop> {
+        let mut text = Vec::new();
+        let mut inner = Session::new(self.client, false, &mut text);
+        inner.rates = mem::take(&mut self.rates);
+        inner.out.width = Some(terminal::size().0);
+        let done = inner.carry_out(order, false);
+        self.rates = inner.rates;
+        pager::show(&text, process)?;
         done
     }
 
@@ -137,9 +178,10 @@ impl<'a> Session<'a> {
             Order::Events { follow } => self.events(follow, json)?,
             Order::Trace(order) => self.trace(&order, json)?,
             Order::Capture(order) => self.capture(&order, json)?,
+            Order::Top { every_s } => self.top(Duration::from_secs(every_s), json)?,
             Order::Apply { file, dry_run } => self.apply(&file, dry_run, json)?,
             Order::Configure(path) => self.configure(&path, Bytes::new(), json)?,
-            Order::Help(word) => render::help(self.out, &grammar::help(word.as_deref())?)?,
+            Order::Help(word) => render::help(&mut self.out, &grammar::help(word.as_deref())?)?,
             Order::Quit => return Ok(Flow::Quit),
         }
         Ok(Flow::Continue)
@@ -154,7 +196,7 @@ impl<'a> Session<'a> {
         if json {
             return self.print_json(&body);
         }
-        render::answer(self.out, self.client, view, &body, &mut self.rates)
+        render::answer(&mut self.out, self.client, view, &body, &mut self.rates)
     }
 
     fn print_json(&mut self, body: &[u8]) -> Result<(), Stop> {
@@ -176,7 +218,7 @@ impl<'a> Session<'a> {
             after = page.next;
             match json {
                 true => all.routes.extend(page.routes),
-                false => render::routes(self.out, &page.routes, is_first)?,
+                false => render::routes(&mut self.out, &page.routes, is_first)?,
             }
             is_first = false;
             if after.is_none() {
@@ -192,7 +234,7 @@ impl<'a> Session<'a> {
         if json {
             return self.print_json(&to_json(&neighbors));
         }
-        Ok(render::neighbors(self.out, &neighbors)?)
+        Ok(render::neighbors(&mut self.out, &neighbors)?)
     }
 
     /// The ports that the operator named, in one transaction.
@@ -272,7 +314,7 @@ impl<'a> Session<'a> {
             let page: view::EventPage = self.client.parse(&body)?;
             match json {
                 true => self.print_json(&body)?,
-                false => render::events(self.out, &page)?,
+                false => render::events(&mut self.out, &page)?,
             }
             self.out.flush()?;
             if !follow {
@@ -295,7 +337,7 @@ impl<'a> Session<'a> {
         if json {
             return self.print_json(&answer);
         }
-        Ok(render::trace(self.out, &self.client.parse(&answer)?)?)
+        Ok(render::trace(&mut self.out, &self.client.parse(&answer)?)?)
     }
 
     fn capture(&mut self, order: &CaptureOrder, json: bool) -> Result<(), Stop> {
@@ -304,10 +346,24 @@ impl<'a> Session<'a> {
                        command of its own: guestway ctl capture …";
             return Err(Stop::Wrong(way.to_owned()));
         }
-        match capture::run(self.client, order, self.out, self.is_prompt)? {
+        match capture::run(self.client, order, &mut self.out, self.is_prompt)? {
             Some(done) if json => self.print_json(&to_json(&done)),
-            Some(done) => Ok(render::captured(self.out, &done, &order.file)?),
+            Some(done) => Ok(render::captured(&mut self.out, &done, &order.file)?),
             None => Ok(()),
+        }
+    }
+
+    fn top(&mut self, every: Duration, json: bool) -> Result<(), Stop> {
+        if json {
+            let body = self.client.get(top::PATH)?;
+            return self.print_json(&body);
+        }
+        match self.terminal {
+            Some(process) => top::run(self.client, every, process),
+            None => Err(Stop::Wrong(
+                "top draws on a terminal; for programs: top --json, twice, with read-at-ms between"
+                    .to_owned(),
+            )),
         }
     }
 
@@ -323,7 +379,7 @@ impl<'a> Session<'a> {
         if json {
             return self.print_json(&answer);
         }
-        Ok(render::configured(self.out, &self.client.parse(&answer)?)?)
+        Ok(render::configured(&mut self.out, &self.client.parse(&answer)?)?)
     }
 
     /// Runs a file's commands until one fails.

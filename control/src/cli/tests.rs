@@ -3,6 +3,7 @@
 use super::client::Client;
 use super::complete::{Candidates, candidates};
 use super::session::{Flow, Session, Stop};
+use super::terminal::Process;
 use super::words::split;
 use crate::api::backend::{Action, Request};
 use crate::api::fake::Lab;
@@ -324,7 +325,7 @@ fn at_the_prompt_a_capture_ends_by_itself() {
     let lab = Lab::start();
     let client = Client::new(&lab.socket).unwrap();
     let mut out = Vec::new();
-    let mut session = Session::at_prompt(&client, false, &mut out);
+    let mut session = Session::at_prompt(&client, false, &mut out, Process::Client);
     let words = split("capture up0 file - packets 5").unwrap();
     assert!(matches!(session.execute(&words), Err(Stop::Wrong(way)) if way.contains("seconds S")));
     assert!(session.execute(&split("capture up0 file - packets 5 seconds 5").unwrap()).is_ok());

@@ -2,7 +2,7 @@
 
 use crate::accounts::Lines;
 use crate::api::view::{AddressState, Link, NeighborState, PortKind, PortLabel, Version};
-use crate::model::{GuestKind, Mode, Name};
+use crate::model::{GuestKind, Mode, Name, Rate};
 use dataplane::counters::{AdapterCounts, PortCounts};
 use dataplane::worker::BURST_SIZES;
 use std::collections::BTreeMap;
@@ -11,6 +11,8 @@ use std::time::Duration;
 /// Everything that a scrape tells, at one time.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Reading {
+    /// When, milliseconds on a clock that only goes forward.
+    pub read_at_ms: u64,
     /// The program itself.
     pub program: Program,
     /// Workers, in order of the configuration.
@@ -133,6 +135,8 @@ pub struct AdapterReading {
     pub link: Link,
     /// Its port is not there or has failed.
     pub is_failed: bool,
+    /// Rate limit of all its traffic.
+    pub rate: Option<Rate>,
     /// Since it joined.
     pub counts: AdapterCounts,
     /// Frames that its rate limits dropped, to the guest and from it; absent where it has none.

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::accounts::{self, Lines};
 use crate::api::view::{AddressState, Link, NeighborState, PortKind, Version};
-use crate::model::{GuestKind, Mode};
+use crate::model::{GuestKind, Mode, Rate};
 use dataplane::counters::{AdapterCounts, Counters, DropReason, PortCounter, PortCounts, Traffic};
 use dataplane::ids::{AdapterId, PortId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +37,7 @@ pub(crate) fn reading() -> Reading {
         ..uplink(&port)
     };
     Reading {
+        read_at_ms: 5_000,
         program: program(),
         workers: vec![WorkerReading {
             core: 1,
@@ -107,6 +108,7 @@ fn container(guest: &str, counts: &AdapterCounts) -> AdapterReading {
         network: None,
         link: Link::Up,
         is_failed: false,
+        rate: Some(Rate { in_bps: Some(10_000_000), out_bps: None }),
         counts: counts.clone(),
         over_limit: None,
         classes: Lines::from([("lan".to_owned(), ACCOUNT)]),

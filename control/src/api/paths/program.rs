@@ -4,7 +4,7 @@ use super::exchange::{Api, Asked, At, Failure, Whole, Wish, json_bytes, parse_js
 use super::parameters::{ClassPath, EventsAfter};
 use super::{mismatch, only};
 use crate::api::backend::{Action, Answer, Refusal, Request, Show};
-use crate::api::view::{Account, Class, Drops, EventPage, Version, Worker};
+use crate::api::view::{Account, Class, Counters, Drops, EventPage, Version, Worker};
 use crate::model::Change;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -112,6 +112,17 @@ pub(super) async fn workers(State(api): State<Api>) -> Response {
 #[utoipa::path(get, path = "/v1/drops", tag = "program", responses((status = 200, body = Drops)))]
 pub(super) async fn drops(State(api): State<Api>) -> Response {
     api.ask(Request::Show(Show::Drops(None)), picked_drops).await
+}
+
+/// Traffic and load of everything, counted at one time: two answers give rates.
+#[utoipa::path(get, path = "/v1/counters", tag = "program",
+    responses((status = 200, body = Counters)))]
+pub(super) async fn counters(State(api): State<Api>) -> Response {
+    api.ask(Request::Show(Show::Metrics), |answer| match answer {
+        Answer::Metrics(reading) => Ok(Counters::from(&*reading)),
+        other => Err(mismatch(other)),
+    })
+    .await
 }
 
 /// Most events in one answer: as many as are kept.

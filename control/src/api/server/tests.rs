@@ -91,6 +91,11 @@ fn every_show_is_answered_with_its_view() {
         ("/v1/workers", "/0/loop-time/p99-ns", json!(1500)),
         ("/v1/workers", "/0/late-beats", json!(2)),
         ("/v1/drops", "/dropped", json!(7)),
+        ("/v1/counters", "/read-at-ms", json!(5000)),
+        ("/v1/counters", "/workers/0/busy-ns", json!(1_500_000_000_u64)),
+        ("/v1/counters", "/ports/0/traffic/tx-pkts", json!(93)),
+        ("/v1/counters", "/adapters/0/traffic/rx-bytes", json!(1200)),
+        ("/v1/counters", "/adapters/0/rate/in", json!(10_000_000)),
         ("/v1/config", "/text", json!("[appliance]\n")),
         ("/v1/config/diff", "/same", json!(false)),
         ("/v1/classes", "/0/prefixes/0", json!("192.0.2.0/24")),
@@ -376,7 +381,7 @@ fn the_document_names_every_path_and_every_reference_leads_somewhere() {
             item.as_object().unwrap().keys().map(move |method| format!("{method} {path}"))
         })
         .collect();
-    assert_eq!(operations.len(), 66, "{operations:#?}");
+    assert_eq!(operations.len(), 67, "{operations:#?}");
     assert!(operations.contains("put /v1/guests/{guest}/adapters/{adapter}"));
 
     // What is documented exists: a wrong method on it is 405, never 404.

@@ -21,6 +21,7 @@ impl Appliance {
     pub(super) fn reading(&self) -> Reading {
         let began = Instant::now();
         let mut reading = Reading {
+            read_at_ms: self.now_ms(),
             program: self.program_reading(),
             workers: self.worker_readings(),
             in_all: self.counts_in_all(),
@@ -100,6 +101,7 @@ impl Appliance {
             network: adapter.network.clone(),
             link: self.link(&label),
             is_failed: self.failed.contains_key(&label),
+            rate: adapter.limits.rate.asked(),
             counts: id.map(|id| self.adapter_counts_uncleared(id)).unwrap_or_default(),
             over_limit: id.and_then(|id| self.publisher.over_limit(id)),
             classes: self.class_lines(&adapter.key()),

@@ -69,6 +69,7 @@ impl Kind {
             "W" => Kind::Number(0, 4095),
             "COUNT" => number(MAX_MACS),
             "SECONDS" => number(AGE_S),
+            "INTERVAL" => Kind::Number(1, 60),
             "BITS" => Kind::Rate,
             "FRAMES" => number(STORM_PPS),
             "DEVARGS" | "SPEC" => Kind::Device,

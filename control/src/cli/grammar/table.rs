@@ -176,6 +176,11 @@ pub(in crate::cli) static COMMANDS: &[Command] = &[
     ),
     on("capture stop", order::capture_stop, "End the capture that runs."),
     on("show capture", order::show_capture, "The capture that runs, else the last one."),
+    on(
+        "top [every INTERVAL]",
+        order::top,
+        "Rates of guests and ports, drops and load of workers, drawn anew each second, or every so many seconds.",
+    ),
     on("show drops [GUEST]", order::show_drops, "Frames dropped, by reason and adapter."),
     on("show config [--diff]", order::show_config, "What runs, or how it differs from the file."),
     on(

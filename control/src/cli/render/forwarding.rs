@@ -1,6 +1,6 @@
 //! Routes, neighbors and MACs.
 
-use super::{align_right, field, or_dash, print, table, word};
+use super::{Out, align_right, field, or_dash, print, table, word};
 use crate::api::view::{MacEntry, Neighbor, Route, RouteDecision, RouteTarget};
 use std::io::{self, Write};
 
@@ -50,7 +50,7 @@ pub(super) fn decision(out: &mut dyn Write, decision: &RouteDecision) -> io::Res
 }
 
 /// Neighbors, one line each.
-pub(in crate::cli) fn neighbors(out: &mut dyn Write, neighbors: &[Neighbor]) -> io::Result<()> {
+pub(in crate::cli) fn neighbors(out: &mut Out<'_>, neighbors: &[Neighbor]) -> io::Result<()> {
     let mut shown = table(&["IP", "MAC", "PORT", "STATE", "HELD"]);
     align_right(&mut shown, [4]);
     for neighbor in neighbors {
@@ -66,7 +66,7 @@ pub(in crate::cli) fn neighbors(out: &mut dyn Write, neighbors: &[Neighbor]) -> 
 }
 
 /// MACs of a network, one line each.
-pub(super) fn macs(out: &mut dyn Write, macs: &[MacEntry]) -> io::Result<()> {
+pub(super) fn macs(out: &mut Out<'_>, macs: &[MacEntry]) -> io::Result<()> {
     let mut shown = table(&["MAC", "PORT", "ADAPTER", "KIND", "AGE"]);
     align_right(&mut shown, [4]);
     for entry in macs {

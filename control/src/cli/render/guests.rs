@@ -1,12 +1,12 @@
 //! Guests, adapters and networks.
 
-use super::{drops, field, joined, on_off, or_dash, print, table, word};
+use super::{Out, drops, field, joined, on_off, or_dash, print, table, word};
 use crate::api::view::{Adapter, Address, AddressState, Guest, Network, VhostUser};
 use crate::model::{NetworkAttach, Rate, shown_rate};
 use std::io::{self, Write};
 
 /// Guests, one line per adapter.
-pub(super) fn list(out: &mut dyn Write, guests: &[Guest]) -> io::Result<()> {
+pub(super) fn list(out: &mut Out<'_>, guests: &[Guest]) -> io::Result<()> {
     let mut shown =
         table(&["GUEST", "KIND", "ADAPTER", "MODE", "NETWORK", "LINK", "MAC", "ADDRESSES", "PORT"]);
     for guest in guests {
@@ -41,12 +41,12 @@ fn address(address: &Address) -> String {
 }
 
 /// One guest, both sides of each adapter.
-pub(super) fn one(out: &mut dyn Write, guest: &Guest) -> io::Result<()> {
+pub(super) fn one(out: &mut Out<'_>, guest: &Guest) -> io::Result<()> {
     writeln!(out, "guest {} ({})", guest.guest, word(&guest.kind))?;
     guest.adapters.iter().try_for_each(|adapter| one_adapter(out, adapter))
 }
 
-fn one_adapter(out: &mut dyn Write, adapter: &Adapter) -> io::Result<()> {
+fn one_adapter(out: &mut Out<'_>, adapter: &Adapter) -> io::Result<()> {
     let (guest, server) = (&adapter.guest_side, &adapter.server_side);
     let mode = match &adapter.network {
         Some(network) => format!("{}, network {network}", word(&adapter.mode)),
@@ -132,7 +132,7 @@ fn attach(attach: &NetworkAttach) -> String {
 }
 
 /// Networks, one line each.
-pub(super) fn networks(out: &mut dyn Write, networks: &[Network]) -> io::Result<()> {
+pub(super) fn networks(out: &mut Out<'_>, networks: &[Network]) -> io::Result<()> {
     let mut shown = table(&["NETWORK", "ID", "UPLINK", "SERVER", "MEMBERS", "MACS"]);
     for network in networks {
         let macs = network.static_macs + network.learned_macs;
@@ -149,7 +149,7 @@ pub(super) fn networks(out: &mut dyn Write, networks: &[Network]) -> io::Result<
 }
 
 /// One network in full.
-pub(super) fn network(out: &mut dyn Write, network: &Network) -> io::Result<()> {
+pub(super) fn network(out: &mut Out<'_>, network: &Network) -> io::Result<()> {
     writeln!(out, "network {} (id {})", network.network, network.id)?;
     field(out, "uplink", attach(&network.attach))?;
     field(out, "unknown unicast", word(&network.unknown_unicast))?;

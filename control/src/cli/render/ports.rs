@@ -1,6 +1,6 @@
 //! Ports: testpmd's habits.
 
-use super::{align_right, field, joined, on_off, or_dash, print, table, word};
+use super::{Out, align_right, field, joined, on_off, or_dash, print, table, word};
 use crate::api::view::{PortInfo, PortLabel, PortStats, PortXstats, RxQueue};
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -10,7 +10,7 @@ use std::io::{self, Write};
 pub(in crate::cli) struct Rates(HashMap<PortLabel, PortStats>);
 
 /// Ports, one line each.
-pub(super) fn list(out: &mut dyn Write, ports: &[PortInfo]) -> io::Result<()> {
+pub(super) fn list(out: &mut Out<'_>, ports: &[PortInfo]) -> io::Result<()> {
     let mut shown =
         table(&["PORT", "ID", "KIND", "STATE", "LINK", "MAC", "MTU", "QUEUES", "DRIVER", "DEVICE"]);
     align_right(&mut shown, [1, 6]);
@@ -80,7 +80,7 @@ pub(super) fn one(out: &mut dyn Write, port: &PortInfo) -> io::Result<()> {
 }
 
 /// Counters of one port, and the rate since they were shown last.
-pub(super) fn stats(out: &mut dyn Write, stats: PortStats, rates: &mut Rates) -> io::Result<()> {
+pub(super) fn stats(out: &mut Out<'_>, stats: PortStats, rates: &mut Rates) -> io::Result<()> {
     let device = stats.device.clone().unwrap_or_default();
     let rows = [
         [
@@ -140,7 +140,7 @@ fn throughput(out: &mut dyn Write, before: &PortStats, now: &PortStats) -> io::R
 }
 
 /// Extended statistics of one port; zeros too, as the driver has them.
-pub(super) fn xstats(out: &mut dyn Write, xstats: &PortXstats) -> io::Result<()> {
+pub(super) fn xstats(out: &mut Out<'_>, xstats: &PortXstats) -> io::Result<()> {
     writeln!(out, "port {}", xstats.port)?;
     for one in &xstats.xstats {
         writeln!(out, "  {}: {}", one.name, one.value)?;
@@ -178,7 +178,8 @@ mod tests {
             network: None,
         };
         let mut out = Vec::new();
-        list(&mut out, &[port("up0", None), port("up1", Some("no such device"))]).unwrap();
+        list(&mut Out::new(&mut out), &[port("up0", None), port("up1", Some("no such device"))])
+            .unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(text.ends_with("\nport up1: no such device\n"), "{text}");
         let failed: Vec<&str> =

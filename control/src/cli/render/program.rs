@@ -1,6 +1,6 @@
 //! The program itself.
 
-use super::{align_right, joined, on_off, or_dash, print, table};
+use super::{Out, align_right, joined, on_off, or_dash, print, table};
 use crate::api::view::{Account, Class, ConfigDiff, Configured, Drops, EventPage, Version, Worker};
 use std::io::{self, Write};
 use std::time::{Duration, UNIX_EPOCH};
@@ -25,7 +25,7 @@ pub(super) fn version(out: &mut dyn Write, version: &Version) -> io::Result<()> 
 }
 
 /// Workers, one line each.
-pub(super) fn workers(out: &mut dyn Write, workers: &[Worker]) -> io::Result<()> {
+pub(super) fn workers(out: &mut Out<'_>, workers: &[Worker]) -> io::Result<()> {
     let mut shown = table(&[
         "CORE", "QUEUES", "RX", "TX", "LOOPS", "BUSY", "P50 ns", "P99 ns", "MAX ns", "LATE",
     ]);
@@ -55,7 +55,7 @@ pub(super) fn workers(out: &mut dyn Write, workers: &[Worker]) -> io::Result<()>
 }
 
 /// Drops in all and by adapter.
-pub(super) fn drops(out: &mut dyn Write, drops: &Drops) -> io::Result<()> {
+pub(super) fn drops(out: &mut Out<'_>, drops: &Drops) -> io::Result<()> {
     writeln!(out, "dropped: {}", drops.dropped)?;
     if drops.dropped > 0 {
         super::drops(out, &drops.drops)?;
@@ -73,7 +73,7 @@ pub(super) fn drops(out: &mut dyn Write, drops: &Drops) -> io::Result<()> {
 }
 
 /// Classes, one line each.
-pub(super) fn classes(out: &mut dyn Write, classes: &[Class]) -> io::Result<()> {
+pub(super) fn classes(out: &mut Out<'_>, classes: &[Class]) -> io::Result<()> {
     let mut shown = table(&["CLASS", "PREFIXES"]);
     for class in classes {
         shown.add_row([class.class.to_string(), joined(&class.prefixes)]);
@@ -82,7 +82,7 @@ pub(super) fn classes(out: &mut dyn Write, classes: &[Class]) -> io::Result<()> 
 }
 
 /// Traffic, one line for each adapter and class.
-pub(super) fn accounts(out: &mut dyn Write, accounts: &[Account]) -> io::Result<()> {
+pub(super) fn accounts(out: &mut Out<'_>, accounts: &[Account]) -> io::Result<()> {
     let mut shown =
         table(&["ADAPTER", "CLASS", "IN packets", "IN bytes", "OUT packets", "OUT bytes"]);
     align_right(&mut shown, [2, 3, 4, 5]);

@@ -1,12 +1,12 @@
 //! Sight into the path.
 
-use super::{align_right, or_dash, print, table, word};
+use super::{Out, align_right, or_dash, print, table, word};
 use crate::api::view::{BurstSize, Capture, Latency, Trace, Worker};
 use std::io::{self, Write};
 use std::path::Path;
 
 /// What workers' cycles go into, one line each.
-pub(super) fn cycles(out: &mut dyn Write, workers: &[Worker]) -> io::Result<()> {
+pub(super) fn cycles(out: &mut Out<'_>, workers: &[Worker]) -> io::Result<()> {
     let Some(first) = workers.first() else { return Ok(()) };
     let size = |size: &BurstSize| match size.from == size.to {
         true => size.from.to_string(),
@@ -35,7 +35,7 @@ pub(super) fn cycles(out: &mut dyn Write, workers: &[Worker]) -> io::Result<()> 
 }
 
 /// How long packets stayed, one line for each worker and way.
-pub(super) fn latency(out: &mut dyn Write, latency: &Latency) -> io::Result<()> {
+pub(super) fn latency(out: &mut Out<'_>, latency: &Latency) -> io::Result<()> {
     let mut shown = table(&[
         "CORE",
         "PATH",
@@ -58,7 +58,7 @@ pub(super) fn latency(out: &mut dyn Write, latency: &Latency) -> io::Result<()> 
 }
 
 /// The capture that runs or ran.
-pub(super) fn captures(out: &mut dyn Write, captures: &[Capture]) -> io::Result<()> {
+pub(super) fn captures(out: &mut Out<'_>, captures: &[Capture]) -> io::Result<()> {
     let mut shown =
         table(&["CAPTURE", "OF", "DIRECTION", "SNAPLEN", "PACKETS", "DROPPED", "FILTER"]);
     align_right(&mut shown, [3, 4, 5]);
