@@ -137,3 +137,20 @@ impl LimitTable {
         std::mem::replace(slot, limits)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_meter_refuses_takes_nothing_of_the_other() {
+        let (class, now_ns) = (ClassId(1), 1_000_000_000);
+        let mut limits = Limits::default();
+        limits.limit(Traffic::FromGuest, 1_000);
+        limits.limit_class(class, Traffic::FromGuest, 1_000_000_000);
+        let book = || limits.book(Traffic::FromGuest, class, 1514, now_ns);
+        assert!(book().is_some());
+        assert!((0..10_000).all(|_| book().is_none()));
+        assert!(limits.from_guest.classes[1].as_ref().is_some_and(|meter| meter.has_room(now_ns)));
+    }
+}

@@ -399,8 +399,9 @@ fn what_waits_for_its_time_leaves_in_its_loop_and_before_anybody_goes() {
     // Who goes takes along what waits: its receive queue, the way out, its limits, all limits, the worker.
     type Going = fn(&mut Bench, &MemoryPort, &MemoryPort);
     let cases: [Going; 5] = [
-        |bench, c1, _| {
+        |bench, c1, c2| {
             bench.command(Command::RemoveRx { port: C1, queue: 0 });
+            assert!(!c2.from_us.is_empty(), "it has left when the handle is back");
             bench.add_rx(C1, c1);
         },
         |bench, _, c2| {
