@@ -44,6 +44,17 @@ fn schemas(description: &Value) -> BTreeMap<String, Value> {
     schemas
 }
 
+#[track_caller]
+fn assert_described(line: &str, schema: &Value, text: &str) {
+    let answer: Value = serde_json::from_str(text).expect("JSON");
+    let validator = jsonschema::validator_for(schema).expect("a schema");
+    let wrong: Vec<String> = validator
+        .iter_errors(&answer)
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect();
+    assert!(wrong.is_empty(), "{line}: {wrong:#?}\n{text}");
+}
+
 #[test]
 fn card5_json_is_as_described_for_every_command() {
     let mut world = World::routed_with(Attach::Own, 2, |_, config| {
@@ -71,7 +82,8 @@ fn card5_json_is_as_described_for_every_command() {
         ("CLASS", "near"),
         ("IP", "192.0.2.11"),
         ("FILE", file.as_str()),
-        ("S", "5"),
+        ("INTERVAL", "5"),
+        ("S", "1"),
     ];
     let schemas = schemas(&description());
     let mut shown = BTreeSet::new();
@@ -87,7 +99,9 @@ fn card5_json_is_as_described_for_every_command() {
                 word => name(word),
             });
             let line = words.collect::<Vec<_>>().join(" ");
-            if line.ends_with("follow") || !shown.insert(line.clone()) {
+            // A trace is told of below, with packets to be traced.
+            let is_apart = line.ends_with("follow") || line.starts_with("trace");
+            if is_apart || !shown.insert(line.clone()) {
                 continue;
             }
             // What a driver keeps of its own, not every port has.
@@ -95,15 +109,14 @@ fn card5_json_is_as_described_for_every_command() {
                 assert!(line.contains("xstats") || line == "config rollback", "{line} is refused");
                 continue;
             };
-            let answer: Value = serde_json::from_str(&text).expect("JSON");
-            let validator = jsonschema::validator_for(schema).expect("a schema");
-            let wrong: Vec<String> = validator
-                .iter_errors(&answer)
-                .map(|error| format!("{}: {error}", error.instance_path()))
-                .collect();
-            assert!(wrong.is_empty(), "{line}: {wrong:#?}\n{text}");
+            assert_described(&line, schema, &text);
         }
     }
+    let traced = schemas.iter().find(|(form, _)| form.starts_with("trace")).expect("trace").1;
+    let _pinging = world.ct(1).spawn("ping -i 0.2 -c 20 192.0.2.12");
+    let text = world.app.must("--json trace ct1 count 3 seconds 5");
+    assert!(text.contains("ICMP"), "{text}");
+    assert_described("trace ct1", traced, &text);
     // None is missing, of those that `help` tells.
     for usage in world.app.must("help show").lines().filter(|line| line.starts_with("show ")) {
         let head: Vec<&str> = usage.split(' ').take_while(|word| !word.starts_with('[')).collect();
