@@ -38,7 +38,11 @@ fn an_idle_worker_sleeps_and_the_first_packet_after_a_silence_is_there_within_a_
     });
     let (ct1, near) = (world.ct(1), address(2));
     ct1.reaches(&near);
-    let idle = || load(&world, time);
+    let idle = || {
+        let load = load(&world, time);
+        println!("idle: {:.1} % of a core", load * 100.0);
+        load
+    };
     // A neighbor's message or the kernel's own may come in between.
     assert!(within(5 * time, || idle() < 0.05), "{} of a core", idle());
     let asleep = world.app.json("show worker");
