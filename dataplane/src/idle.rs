@@ -12,7 +12,7 @@ const AWAKE_NS: u64 = 1_000_000;
 /// The first nap, ns; each that nothing comes in doubles the next.
 const NAP_NS_MIN: u64 = 50_000;
 /// The longest, ns.
-pub const NAP_NS_MAX: u64 = 400_000;
+pub const NAP_NS_MAX: u64 = 600_000;
 
 /// When a worker sleeps.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +70,7 @@ mod tests {
         assert_eq!(slept_ns(&mut idle, false, start_ns + AWAKE_NS - 1), 0);
         let naps: Vec<u64> =
             (0..6).map(|n| slept_ns(&mut idle, false, start_ns + AWAKE_NS + n)).collect();
-        assert_eq!(naps, [50_000, 100_000, 200_000, 400_000, 400_000, 400_000]);
+        assert_eq!(naps, [50_000, 100_000, 200_000, 400_000, 600_000, 600_000]);
         // One packet, and all begins anew.
         let now_ns = start_ns + 9_000_000;
         assert_eq!(slept_ns(&mut idle, true, now_ns), 0);
