@@ -4,30 +4,27 @@ use std::time::Duration;
 use tests::world::address;
 use tests::{Attach, World, within};
 
-/// Clock ticks that a worker has had of its core, by the kernel's account.
-fn worker_ticks(world: &World) -> u64 {
+/// Time that workers have had of their cores, by the scheduler's account.
+fn worker_time(world: &World) -> Duration {
     let tasks = format!("/proc/{}/task", world.app.pid());
-    let mut ticks = 0;
+    let mut time = Duration::ZERO;
     for task in std::fs::read_dir(tasks).expect("tasks").flatten() {
-        let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
-        // The name may hold anything, and ends with the last parenthesis.
-        let (name, rest) = stat.rsplit_once(')').unwrap_or_default();
-        if name.contains("(lcore-worker") || name.contains("(rte-worker") {
-            let fields: Vec<&str> = rest.split_whitespace().collect();
-            let [user, system] = [11, 12].map(|at| fields[at].parse::<u64>().expect("ticks"));
-            ticks += user + system;
+        let read = |file| std::fs::read_to_string(task.path().join(file)).unwrap_or_default();
+        let name = read("comm");
+        if name.starts_with("lcore-worker") || name.starts_with("rte-worker") {
+            let nanoseconds = read("schedstat").split(' ').next().and_then(|ns| ns.parse().ok());
+            time += Duration::from_nanos(nanoseconds.expect("nanoseconds"));
         }
     }
-    assert!(ticks > 0, "there is a worker");
-    ticks
+    assert!(!time.is_zero(), "there is a worker");
+    time
 }
 
 /// Share of a core that workers had within so long.
 fn load(world: &World, time: Duration) -> f64 {
-    let before = worker_ticks(world);
+    let before = worker_time(world);
     std::thread::sleep(time);
-    let ticks = worker_ticks(world) - before;
-    ticks as f64 / 100.0 / time.as_secs_f64()
+    (worker_time(world) - before).as_secs_f64() / time.as_secs_f64()
 }
 
 #[test]
