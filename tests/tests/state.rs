@@ -347,12 +347,16 @@ fn applying_a_file_of_a_thousand_guests_twice_changes_nothing_the_second_time() 
     assert_eq!(world.app.must(&apply).trim(), "no change");
     let after = world.app.must("show config");
     world.app.kill();
+    let start = Instant::now();
     world.app.launch();
-    assert_eq!(world.app.must("show config"), after);
-    assert_eq!(world.app.must(&apply).trim(), "no change");
+    let ready = start.elapsed();
     for n in [1, 2] {
         tests::world::venet(&world.lab, &format!("add ct{n} ct{n} {}", address(n)));
     }
+    world.ct(1).reaches(&address(2));
+    println!("a thousand guests: ready after {ready:?}, forwarding after {:?}", start.elapsed());
+    assert_eq!(world.app.must("show config"), after);
+    assert_eq!(world.app.must(&apply).trim(), "no change");
     // There and back again.
     let back = world.app.must("config rollback");
     assert!(back.contains("- guest c999") && back.contains("2000 changes made"), "{back}");
