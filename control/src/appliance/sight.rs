@@ -53,8 +53,13 @@ impl Appliance {
                 let adapter = self.registry.adapter_by_key(&key);
                 let adapter = adapter.ok_or_else(|| absent("adapter", target, "show guest all"))?;
                 let is_shared = adapter.shared_port().is_some();
-                let id = self.publisher.adapter_id(&key).filter(|_| is_shared);
-                (port_label(adapter), id)
+                let id = self.publisher.adapter_id(&key);
+                if is_shared && id.is_none() {
+                    // Without its number, what is the others' on that port would be shown as well.
+                    let message = format!("adapter {target} is not up; see `show guest`");
+                    return Err(Refusal::new(RefusalKind::Conflict, message));
+                }
+                (port_label(adapter), id.filter(|_| is_shared))
             }
             other => (other.clone(), None),
         };
