@@ -38,6 +38,8 @@ const FUNCTIONS: &[&str] = &[
     "rte_vhost_driver_(register|unregister|callback_register|start)",
     "rte_vhost_get_(negotiated_features|mtu|vring_num|ifname|log_base)",
     "rte_vhost_(enqueue_burst|dequeue_burst|enable_guest_notification)",
+    // copies for dpdk-dumpcap
+    "rte_pdump_init",
     // tables of DPDK's own, the references of tests and benchmarks
     "rte_fib_(create|find_existing|free|add|delete|lookup_bulk|select_lookup)",
     "rte_lpm_(create|free|add|delete)",

@@ -1,7 +1,10 @@
 /* Static inlines of libdpdk as linkable functions: one call per burst, none per packet. */
 #define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "shim.h"
 
@@ -61,6 +64,38 @@ uint16_t gw_eth_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **into, 
 uint16_t gw_eth_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **from, uint16_t count)
 {
 	return rte_eth_tx_burst(port, queue, from, count);
+}
+
+static _Atomic(void (*)(void)) pdump_wait;
+
+void gw_set_pdump_wait(void (*wait)(void))
+{
+	atomic_store(&pdump_wait, wait);
+}
+
+/*
+ * librte_pdump unhooks a queue's copying and answers at once. dpdk-dumpcap then frees the ring and the pool that the
+ * copies went to, while a worker may be in the midst of a burst of them: it would write to memory that is somebody
+ * else's by then, or nobody's. (Later releases count who is inside, and wait.) This definition stands before
+ * librte_eal's for every library of the process, and holds such an answer back.
+ */
+int rte_mp_reply(struct rte_mp_msg *msg, const char *peer)
+{
+	static _Atomic(int (*)(struct rte_mp_msg *, const char *)) next;
+	int (*reply)(struct rte_mp_msg *, const char *) = atomic_load(&next);
+	void (*wait)(void) = atomic_load(&pdump_wait);
+
+	if (reply == NULL) {
+		*(void **)&reply = dlsym(RTLD_NEXT, "rte_mp_reply");
+		atomic_store(&next, reply);
+	}
+	if (reply == NULL) {
+		rte_errno = ENOTSUP;
+		return -1;
+	}
+	if (wait != NULL && msg != NULL && strcmp(msg->name, "mp_pdump") == 0)
+		wait();
+	return reply(msg, peer);
 }
 
 struct rte_mbuf *gw_pktmbuf_alloc(struct rte_mempool *pool)

@@ -19,6 +19,7 @@
 #include <rte_mbuf.h>
 #include <rte_mbuf_dyn.h>
 #include <rte_mempool.h>
+#include <rte_pdump.h>
 #include <rte_version.h>
 #include <rte_vhost.h>
 
@@ -76,6 +77,9 @@ size_t gw_sizeof_eth_xstat_name(void);
 
 uint16_t gw_eth_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **into, uint16_t room);
 uint16_t gw_eth_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **from, uint16_t count);
+
+/* Has `wait` called between the end of a copy for dpdk-dumpcap and the answer that says so. */
+void gw_set_pdump_wait(void (*wait)(void));
 
 struct rte_mbuf *gw_pktmbuf_alloc(struct rte_mempool *pool);
 int gw_pktmbuf_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **into, unsigned int count);

@@ -55,7 +55,7 @@ fn check(file: &Path) -> ExitCode {
             let mut out = io::stdout().lock();
             // With standard output closed there is nobody left to tell.
             let _ = writeln!(out, "{}: good", file.display());
-            for tool in config::dpdk_tools(&config.appliance) {
+            for tool in config::dpdk_tools(&config.appliance.eal) {
                 let _ = writeln!(out, "  {tool}");
             }
             ExitCode::SUCCESS

@@ -46,8 +46,15 @@ pub fn check(argument: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// Whether an argument is one of these long options, by any beginning of three letters and more: EAL (getopt_long) takes
+/// every beginning that fits one option only.
+pub fn is_long(argument: &str, names: &[&str]) -> bool {
+    let typed = long_name(argument).filter(|typed| typed.len() > 2);
+    typed.is_some_and(|typed| names.iter().any(|name| name.starts_with(typed)))
+}
+
 /// The name of a long option as typed, without its value.
-pub(crate) fn long_name(argument: &str) -> Option<&str> {
+fn long_name(argument: &str) -> Option<&str> {
     let rest = argument.strip_prefix("--")?;
     Some(rest.split_once('=').map_or(rest, |(name, _)| name))
 }

@@ -1,5 +1,6 @@
 //! Sight into the path of a packet: what an operator sees of real traffic.
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::path::Path;
@@ -8,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tests::balance::rows;
 use tests::config::tap;
 use tests::frames::{IPV4, UDP, ethernet, ip, ipv4, mac};
+use tests::stall::Stall;
 use tests::world::{OUT, address};
 use tests::{Appliance, Attach, Config, Host, Lab, Proc, World, binary, eventually};
 
@@ -397,8 +399,60 @@ fn dpdks_tools_tell_of_the_ports() {
         let info = format!("timeout 20 dpdk-proc-info --file-prefix {prefix} --no-pci -- --stats");
         let said = lab.server().run(&info);
         assert!(said.contains("RX-packets"), "{said}");
+        assert!(checked.contains("dpdk-dumpcap can look into it"), "{checked}");
     } else {
         assert!(checked.contains("dpdk-proc-info can't: --no-huge"), "{checked}");
+        assert!(checked.contains("dpdk-dumpcap can't: --no-huge"), "{checked}");
     }
+    app.stop();
+}
+
+/// With hugepages `dpdk-dumpcap` has an uplink's packets copied, and gets its memory back only when no worker writes there
+/// any more. Without them it is turned away and nothing else happens.
+#[test]
+fn dpdks_tools_capture_what_an_uplink_carries() {
+    let lab = Lab::new();
+    let lan = lab.bridge("lan");
+    let out = lab.host("out");
+    lan.plug(&lab, &out, "eth0");
+    out.address("eth0", &format!("{OUT}/24"));
+    let config = Config::new(&lab).uplink().replace(r#""--no-shconf", "#, "");
+    let mut app = Appliance::start(&lab, &config, Some(&lan));
+    let ping = |count: u32| out.run(&format!("ping -q -i 0.01 -W 2 -c {count} 192.0.2.1"));
+    ping(1);
+    // It looks at the machine's devices, and has no argument to say which not.
+    lab.server().run("mount -t tmpfs none /sys/bus/pci/devices");
+    let file = lab.dir().join("dumpcap.pcapng");
+    let path = file.display();
+    let line =
+        format!("dpdk-dumpcap --file-prefix lab{} -i 0 -f icmp -w {path}", std::process::id());
+    if !tests::appliance::wants_hugepages() {
+        assert!(!lab.server().succeeds(&format!("timeout -s KILL 20 {line}")));
+        ping(3);
+        return app.stop();
+    }
+    let mut dumpcap = lab.server().spawn(&line);
+    let written = || std::fs::metadata(&file).map_or(0, |file| file.len());
+    // A section and an interface are some 200 bytes.
+    eventually("dpdk-dumpcap writes packets", Duration::from_secs(20), || {
+        ping(1);
+        written() > 400
+    });
+    ping(50);
+    let stall = Stall::worker(app.pid(), 1);
+    dumpcap.signal(Signal::SIGINT);
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(dumpcap.is_running(), "it freed what a worker may still write to");
+    drop(stall);
+    let ended = dumpcap.finish();
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(ended.status.success() && said.contains("/0 (100.0)"), "{said}");
+    let count = |filter: &str| {
+        let all = lab.server().run(&format!("tshark -n -r {path} -Y icmp.type=={filter}"));
+        all.lines().filter(|line| line.contains("ICMP")).count()
+    };
+    let (asked, answered) = (count("8"), count("0"));
+    assert!(asked >= 51 && asked == answered, "{asked} asked, {answered} answered");
+    ping(3);
     app.stop();
 }

@@ -26,7 +26,7 @@ use crate::registry::{Effect, Origin, Port, Registry};
 use crossbeam::queue::ArrayQueue;
 use dataplane::counters::Counters;
 use dataplane::dpdk::{
-    DpdkIo, Eal, EalError, EalOptions, Pool, PoolError, PoolOps, PoolSpec, lcore,
+    DpdkIo, Eal, EalError, EalOptions, Pool, PoolError, PoolOps, PoolSpec, lcore, pdump,
     raise_descriptor_limit,
 };
 use dataplane::idle::Idle;
@@ -152,16 +152,18 @@ pub fn run(options: &RunOptions) -> Result<std::convert::Infallible, StartError>
     raise_descriptor_limit()
         .map_err(|source| StartError::System { what: "limit of open files", source })?;
     privileges::keep_needed()?;
+    let eal_args: Vec<String> = settings.eal.iter().chain(&options.eal_args).cloned().collect();
     let eal = Eal::start(&EalOptions {
         control_core: settings.control_core,
         worker_cores: settings.workers.clone(),
-        extra: settings.eal.iter().chain(&options.eal_args).cloned().collect(),
+        extra: eal_args.clone(),
     })?;
     set_clock();
     let mut appliance =
         build(eal, config, plan.registry, store, should_end).inspect_err(|_| eal.give_up())?;
     appliance.should_reload = should_reload;
     notices.iter().for_each(|notice| appliance.tell(EventKind::State, notice));
+    appliance.let_dumpcap_in(&eal_args);
     let started = appliance.begin();
     let confined = started.and_then(|()| Ok(appliance.confine()?));
     let served = confined.and_then(|()| appliance.serve_sockets(bound, options.interactive));
@@ -169,6 +171,19 @@ pub fn run(options: &RunOptions) -> Result<std::convert::Infallible, StartError>
         appliance.event(&error.to_string());
     }
     appliance.end(i32::from(served.is_err()))
+}
+
+impl Appliance {
+    /// Copies of ports' frames for `dpdk-dumpcap`, where it can map our memory.
+    fn let_dumpcap_in(&self, eal_args: &[String]) {
+        if !config::shares_memory(eal_args) {
+            return;
+        }
+        if let Err(reason) = pdump::serve(self.eal, self.publisher.qsbr.clone()) {
+            // `capture` does without; that is no reason not to forward.
+            self.event(&format!("dpdk-dumpcap can't look in: {reason}"));
+        }
+    }
 }
 
 /// A flag that these signals set.

@@ -1,4 +1,7 @@
-//! Clock and pause of a polling core.
+//! Clock and pause of a polling core, and the way to wait for all of them.
+
+use crate::table::Qsbr;
+use std::time::Duration;
 
 /// Cycles of the time stamp counter since some fixed moment; constant rate on every supported
 /// machine. Costs some 20 cycles and no system call.
@@ -16,6 +19,17 @@ pub fn now_tsc() -> u64 {
 pub fn tsc_hz() -> u64 {
     // SAFETY: reads a variable that `rte_eal_init` sets once (*started*); it is 0 before.
     unsafe { dpdk_sys::rte_get_tsc_hz() }.max(1)
+}
+
+/// Pause between two looks at the workers.
+const NAP: Duration = Duration::from_micros(20);
+
+/// Returns once each worker has passed its loop top. Workers never wait for anybody, so this ends. Not for a worker.
+pub(super) fn wait_for_workers(qsbr: &Qsbr) {
+    let grace = qsbr.start_grace();
+    while !qsbr.has_passed(grace) {
+        std::thread::sleep(NAP);
+    }
 }
 
 /// Tells the processor that this loop found nothing to do: frees the core's other thread and power

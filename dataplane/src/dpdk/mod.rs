@@ -15,6 +15,8 @@
 //!   a port is stopped or detached only by who can show all of its handles.
 //! - *gate*: a worker calls the vhost library only for a device whose gate it found open, and nobody
 //!   changes or ends the device before every worker has been quiescent since (see [`vhost`]).
+//! - *copy*: whoever asked for copies of frames by [`pdump`] may free what they went to only after every worker has been
+//!   quiescent since they ended.
 //! - *layout*: fields that Rust touches lie where the C compiler puts them; checked at start.
 #![allow(unsafe_code, reason = "this is the room that calls a C library")]
 #![allow(
@@ -30,6 +32,7 @@ pub mod mempool;
 pub mod netns;
 #[cfg(feature = "oracle")]
 pub mod oracle;
+pub mod pdump;
 pub mod port;
 pub mod tap;
 pub mod vhost;

@@ -1,7 +1,7 @@
 //! EAL's arguments: ours, and which of the operator's are let through.
 
 use super::{EalError, EalOptions};
-use crate::eal_args::{self, long_name};
+use crate::eal_args::{self, is_long};
 
 /// The whole command line for `rte_eal_init`, program name first.
 pub(super) fn build(options: &EalOptions) -> Result<Vec<String>, EalError> {
@@ -47,12 +47,6 @@ pub(super) fn wants_log(options: &EalOptions) -> bool {
 
 fn is_short(argument: &str, option: char) -> bool {
     argument.strip_prefix('-').is_some_and(|rest| rest.starts_with(option))
-}
-
-/// getopt_long takes any prefix that fits one option only.
-fn is_long(argument: &str, names: &[&str]) -> bool {
-    let typed = long_name(argument).filter(|typed| typed.len() > 2);
-    typed.is_some_and(|typed| names.iter().any(|name| name.starts_with(typed)))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 //! its locks; the library's own `destroy_device` closes it once more, so that safety does not rest on
 //! the relay.
 
+use crate::dpdk::lcore::wait_for_workers;
 use crate::table::Qsbr;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -19,8 +20,6 @@ use std::time::{Duration, Instant};
 
 /// Events kept for control; more say nothing new.
 const EVENTS_MAX: usize = 16;
-/// Between two looks at the workers.
-const NAP: Duration = Duration::from_micros(20);
 /// Rings of a device, both directions, at most (the library's VHOST_MAX_VRING).
 const RINGS_MAX: usize = 256;
 
@@ -133,22 +132,14 @@ impl Link {
     pub(super) fn pause(&self) {
         if let Gate::Open(_) = self.gate() {
             self.gate.store(PAUSED, Ordering::Release);
-            self.wait_for_workers();
+            wait_for_workers(&self.qsbr);
         }
     }
 
     /// Keeps workers out until it is opened again; returns when none is in a burst.
     pub(super) fn shut(&self) {
         if self.gate.swap(DOWN, Ordering::AcqRel) != DOWN {
-            self.wait_for_workers();
-        }
-    }
-
-    /// Each worker passes its loop top. Workers never wait for anybody, so this ends.
-    fn wait_for_workers(&self) {
-        let grace = self.qsbr.start_grace();
-        while !self.qsbr.has_passed(grace) {
-            std::thread::sleep(NAP);
+            wait_for_workers(&self.qsbr);
         }
     }
 
