@@ -30,7 +30,7 @@ use crate::heartbeat::Beats;
 use crate::journal::Store;
 use crate::manager::Manager;
 use crate::metrics::Baselines;
-use crate::neighbor::{AddressClaims, NeighborCache, Target};
+use crate::neighbor::{AddressClaims, NeighborCache};
 use crate::publish::Publisher;
 use crate::registry::{AdapterKey, Registry};
 use arp::Held;
@@ -39,7 +39,7 @@ use dataplane::dpdk::{DpdkIo, Eal, Pool};
 use dataplane::ids::{AdapterId, PortId};
 use device::Device;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -79,8 +79,6 @@ pub struct Appliance {
     /// From where the counters of ports and adapters count.
     port_baselines: Baselines<PortId, PortCounts>,
     adapter_baselines: Baselines<AdapterId, AdapterCounts>,
-    /// Next hops that have answered, and not failed to since.
-    answering: BTreeSet<Target>,
     events: RefCell<Events>,
     accounts: Accounts,
     /// As they are on disk, and when they are written next.

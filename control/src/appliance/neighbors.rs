@@ -46,14 +46,13 @@ impl Appliance {
             match action {
                 NeighborAction::Request { target, to } => self.request(target, to),
                 NeighborAction::Resolved { target, station } => {
-                    self.answering.insert(target);
                     let up = self.publisher.neighbor_up(target.port, target.ip, station.mac);
                     if let Err(error) = up {
                         self.event(&error.to_string());
                     }
                 }
-                NeighborAction::Unreachable { target } => {
-                    if self.answering.remove(&target) {
+                NeighborAction::Unreachable { target, is_lost } => {
+                    if is_lost {
                         let on = self.label_text(target.port);
                         let text = format!("port {on}: {} does not answer any more", target.ip);
                         self.tell(EventKind::Neighbor, &text);
@@ -64,7 +63,6 @@ impl Appliance {
                     }
                 }
                 NeighborAction::Forgotten { target } => {
-                    self.answering.remove(&target);
                     self.publisher.neighbor_down(target.port, target.ip);
                 }
                 // A worker that routes it again finds the row as it is now, and answers by it.

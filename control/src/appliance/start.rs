@@ -33,7 +33,7 @@ use dataplane::idle::Idle;
 use dataplane::pipeline::{Path, Rates};
 use dataplane::worker::Worker;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -255,7 +255,6 @@ fn build(
         counters: Arc::new(Counters::new()),
         port_baselines: Baselines::default(),
         adapter_baselines: Baselines::default(),
-        answering: BTreeSet::new(),
         events: RefCell::default(),
         accounts: Accounts::default(),
         accounts_written: String::new(),

@@ -103,6 +103,8 @@ pub enum NeighborAction<P> {
     Unreachable {
         /// Who does not answer.
         target: Target,
+        /// Whether it did until now, rather than never: the one is news, the other may be a scan.
+        is_lost: bool,
     },
     /// Publish: nothing is known; workers punt packets for it.
     Forgotten {
@@ -413,9 +415,10 @@ impl<P> NeighborCache<P> {
     }
 
     fn fail(&mut self, now_ms: u64, target: Target, out: &mut Actions<P>) {
+        let is_lost = matches!(self.entries.get(&target), Some(State::Known { .. }));
         self.set(target, Some(State::Failed));
         self.agenda.at(target, now_ms + self.limits.hold_down_ms);
-        out.push(NeighborAction::Unreachable { target });
+        out.push(NeighborAction::Unreachable { target, is_lost });
         let held = self.hold.take(target);
         out.extend(held.into_iter().map(|packet| NeighborAction::Unanswered { packet }));
         if self.unresolved > self.limits.unresolved {

@@ -113,7 +113,7 @@ fn a_silent_neighbor_is_asked_three_times_then_held_down_then_forgotten() {
             (11_000, ask(who)),
             (12_000, ask(who)),
             (12_900, Dropped { packet: 2 }),
-            (13_000, Unreachable { target: who }),
+            (13_000, Unreachable { target: who, is_lost: false }),
         ]
     );
     assert_eq!(bench.resolve(who, 3), [Unanswered { packet: 3 }]);
@@ -130,7 +130,7 @@ fn packets_that_wait_when_it_fails_are_unanswered() {
     bench.resolve(who, 2);
     assert_eq!(
         bench.pass(600),
-        [(13_000, Unreachable { target: who }), (13_000, Unanswered { packet: 2 })]
+        [(13_000, Unreachable { target: who, is_lost: false }), (13_000, Unanswered { packet: 2 })]
     );
 }
 
@@ -168,7 +168,8 @@ fn a_known_mac_is_checked_by_three_unicasts_then_three_broadcasts() {
     assert!(times[..7].windows(2).all(|pair| pair[1] == pair[0] + 1000), "{times:?}");
     let actions: Vec<_> = events.into_iter().map(|(_, action)| action).collect();
     let unicast = Request { target: who, to: Some(station(9)) };
-    let (unreachable, forgotten) = (Unreachable { target: who }, Forgotten { target: who });
+    let unreachable = Unreachable { target: who, is_lost: true };
+    let forgotten = Forgotten { target: who };
     let asked = [unicast.clone(), unicast.clone(), unicast, ask(who), ask(who), ask(who)];
     assert_eq!(actions[..6], asked);
     assert_eq!(actions[6], unreachable);
@@ -403,8 +404,9 @@ impl Ledger {
             Resolved { target, station } => {
                 self.published.insert(target, Some(station));
             }
-            Unreachable { target } => {
-                self.published.insert(target, None);
+            Unreachable { target, is_lost } => {
+                let was = self.published.insert(target, None);
+                assert_eq!(is_lost, matches!(was, Some(Some(_))), "lost is who had answered");
             }
             Forgotten { target } => {
                 self.published.remove(&target);
