@@ -38,6 +38,9 @@ pub const HOSTILE_CASES: Count = Count { ci: 5_000, long: 100_000 };
 /// Places at which the journal's last record is cut before a start.
 pub const JOURNAL_CUTS: Count = Count { ci: 5, long: 1_000 };
 
+/// Neighbors that fall silent while their packets go on, each of which takes a minute or more.
+pub const SILENT_NEIGHBORS: Count = Count { ci: 0, long: 1 };
+
 /// Requests that are made up for each operation of the API and way of making them up, at most.
 pub const API_EXAMPLES: Count = Count { ci: 10, long: 300 };
 

@@ -4,6 +4,9 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use tests::appliance::binary;
+use tests::balance::rows;
+use tests::counts::SILENT_NEIGHBORS;
+use tests::world::OUT;
 use tests::{Appliance, Attach, Proc, World, eventually};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -64,5 +67,57 @@ fn what_happens_is_told_with_its_kind_and_as_it_happens() {
     assert!(began.elapsed() >= Duration::from_secs(1), "it waited");
     assert_eq!(app.api("GET", "/v1/events?wait=31", "").0, 400);
     assert_eq!(app.api("GET", "/v1/events?limit=0", "").0, 400);
+    world.end();
+}
+
+/// A MAC is believed for 75 s at most without a word from its host, which is then asked six times, a second apart.
+const SILENCE: Duration = Duration::from_secs(90);
+
+/// Events of kind `neighbor`.
+fn of_neighbors(app: &Appliance) -> Vec<String> {
+    events(app).into_iter().filter(|(kind, _)| kind == "neighbor").map(|(_, text)| text).collect()
+}
+
+/// What `show neighbor` says of an address.
+fn state_of(app: &Appliance, ip: &str) -> Option<String> {
+    let entries = rows(app.json("show neighbor"));
+    let entry = entries.iter().find(|entry| entry["ip"] == ip)?;
+    entry["state"].as_str().map(str::to_owned)
+}
+
+#[test]
+fn a_neighbor_that_answers_no_more_is_told_and_one_that_never_did_is_not() {
+    let world = World::routed(Attach::Own, 1);
+    let app = &world.app;
+    world.ct(1).reaches(OUT);
+    assert_eq!(state_of(app, OUT).as_deref(), Some("reachable"));
+    // Nobody is there: the guest is told, the operator is not, or a scan of the LAN would fill the list.
+    world.ct(1).never_reaches("192.0.2.99");
+    eventually("given up", SOON, || state_of(app, "192.0.2.99").as_deref() == Some("failed"));
+    // Nor is what the operator has forgotten.
+    app.must("neighbor flush");
+    assert_eq!(of_neighbors(app), [""; 0]);
+    for _ in 0..SILENT_NEIGHBORS.now() {
+        world.ct(1).reaches(OUT);
+        let last = app.json("show events")["last"].clone();
+        // Packets to it go on, so that it is asked for anew after each time that it was given up.
+        let pings = world.ct(1).spawn(&format!("ping -q -i 0.2 -w 120 {OUT}"));
+        world.out().run("ip link set eth0 down");
+        let lost = format!("port up0: {OUT} does not answer any more");
+        eventually("the loss is told", SILENCE, || of_neighbors(app).contains(&lost));
+        let (status, body) = app.api("GET", &format!("/v1/events?after={last}"), "");
+        let page: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        let told = rows(page["events"].clone());
+        let (kind, text) = (&told[0]["kind"], &told[0]["text"]);
+        assert_eq!((status, kind, text), (200, &"neighbor".into(), &lost.as_str().into()));
+        assert!(app.must("show events").contains(&format!("neighbor: {lost}")));
+        // Held down for 5 s, then asked again in vain: that is no news.
+        eventually("asked again", SOON, || state_of(app, OUT).as_deref() == Some("resolving"));
+        eventually("in vain", SOON, || state_of(app, OUT).as_deref() == Some("failed"));
+        assert_eq!(of_neighbors(app).len(), 1);
+        drop(pings);
+        world.out().run("ip link set eth0 up");
+        world.ct(1).reaches_within(Duration::from_secs(20), OUT);
+    }
     world.end();
 }
