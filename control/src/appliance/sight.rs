@@ -47,24 +47,25 @@ impl Appliance {
 
     /// The numbers of what an operator named.
     fn watched(&self, target: &PortLabel) -> Result<Watched, Refusal> {
-        let (label, shared_by) = match target {
+        let label = match target {
             PortLabel::Adapter(AdapterLabel { guest, adapter }) => {
                 let key = AdapterKey { guest: guest.clone(), adapter: adapter.clone() };
                 let adapter = self.registry.adapter_by_key(&key);
                 let adapter = adapter.ok_or_else(|| absent("adapter", target, "show guest all"))?;
-                let is_shared = adapter.shared_port().is_some();
-                let id = self.publisher.adapter_id(&key);
-                if is_shared && id.is_none() {
-                    // Without its number, what is the others' on that port would be shown as well.
-                    let message = format!("adapter {target} is not up; see `show guest`");
-                    return Err(Refusal::new(RefusalKind::Conflict, message));
+                if let Some((port, shared_by)) = self.publisher.adapter_place(adapter) {
+                    return Ok(Watched { port, shared_by });
                 }
-                (port_label(adapter), id.filter(|_| is_shared))
+                port_label(adapter)
             }
-            other => (other.clone(), None),
+            other => other.clone(),
         };
         match self.publisher.port(&label) {
-            Some(entry) => Ok(Watched { port: entry.id, shared_by }),
+            // It shares this port, and what passes there is others' as long as it is not up.
+            Some(_) if label != *target => {
+                let message = format!("adapter {target} is not up; see `show guest`");
+                Err(Refusal::new(RefusalKind::Conflict, message))
+            }
+            Some(entry) => Ok(Watched { port: entry.id, shared_by: None }),
             None if self.failed.contains_key(&label) => {
                 let message = format!("port {label} is not open; see `show port info {label}`");
                 Err(Refusal::new(RefusalKind::Conflict, message))

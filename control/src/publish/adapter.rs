@@ -151,6 +151,16 @@ impl<I: Io> Publisher<I> {
         self.adapters.get(key).map(|entry| entry.id)
     }
 
+    /// By which port an adapter's frames pass and, where it shares that port with others, the number that tells them
+    /// apart. None while there is no such port, or no number yet: the port alone would be the others' too.
+    pub fn adapter_place(&self, adapter: &Adapter) -> Option<(PortId, Option<AdapterId>)> {
+        let port = self.port(&port_label(adapter))?.id;
+        match adapter.shared_port() {
+            Some(_) => Some((port, Some(self.adapter_id(&adapter.key())?))),
+            None => Some((port, None)),
+        }
+    }
+
     /// Binds, or gives the number back where nothing came of it: [`Publisher::adapter_down`] would not
     /// find it.
     fn adapter_bind_or_release(&mut self, adapter: &Arc<Adapter>, id: AdapterId) -> Published {

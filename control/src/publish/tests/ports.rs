@@ -77,3 +77,35 @@ fn the_owner_of_a_transmit_queue_has_it_before_the_others_hand_over() {
     });
     assert_eq!((waiting[0](), waiting[1](), waiting[2]()), (2, 0, 1));
 }
+
+#[test]
+fn an_adapter_of_a_shared_port_is_nowhere_until_it_has_a_number_of_its_own() {
+    let mut rig = Rig::new();
+    rig.change(json!({"change": "port-attach", "port": "venet0", "wish": {
+        "device": "net_tap1,iface=venet0", "role": "shared"}}));
+    // Accepted, and not yet in force.
+    let change = json!([
+        {"change": "guest-add", "guest": "ct1", "kind": "container"},
+        {"change": "adapter-add", "guest": "ct1", "adapter": "eth0", "wish": {
+            "port": "shared:venet0", "addresses": ["192.0.2.11"]}},
+    ]);
+    let changes: Vec<Change> = serde_json::from_value(change).unwrap();
+    rig.registry.apply(&changes).unwrap();
+    let shared = rig.registry.adapter(&name("ct1"), &name("eth0")).unwrap().clone();
+    // The port is there, and what passes it is everybody's.
+    assert_eq!(rig.publisher.adapter_place(&shared), None);
+    rig.told(|publisher| publisher.adapter_up(&shared));
+    let number = rig.publisher.adapter_id(&shared.key());
+    let port = rig.port_id(&named("venet0"));
+    assert!(number.is_some());
+    assert_eq!(rig.publisher.adapter_place(&shared), Some((port, number)));
+    rig.told(|publisher| publisher.adapter_down(&shared.key()));
+    assert_eq!(rig.publisher.adapter_place(&shared), None);
+    // One on a port of its own is all that passes there.
+    rig.adapter_add("net0", json!({"addresses": ["192.0.2.12"]}));
+    let own = rig.registry.adapter(&name("vm1"), &name("net0")).unwrap().clone();
+    let place = (rig.port_id(&adapter("vm1/net0")), None);
+    assert_eq!(rig.publisher.adapter_place(&own), Some(place));
+    rig.lose(&adapter("vm1/net0"));
+    assert_eq!(rig.publisher.adapter_place(&own), None);
+}
