@@ -6,12 +6,14 @@
 //! others. Calls that wait do so on threads of their own, so a slow answer holds nobody else up.
 
 mod fresh;
+#[cfg(test)]
+pub(crate) mod lab;
 mod limits;
 mod tcp;
 
 pub(crate) use fresh::Fresh;
 pub(crate) use limits::Limits;
-pub(crate) use tcp::hosts;
+pub(crate) use tcp::check_host;
 pub use tcp::{BoundTcp, ListenError};
 
 use axum::Router;

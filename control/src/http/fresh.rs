@@ -1,7 +1,10 @@
 //! One answer for all who ask within a while of each other, so that what it takes of control's time does not
 //! grow with their number.
 
-use axum::http::StatusCode;
+use axum::body::Body;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::{MethodRouter, get};
 use hyper::body::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,8 +24,20 @@ impl Fresh {
         Self { lasts, last: Arc::default() }
     }
 
-    /// The last answer, or a new one that `make` makes on a thread where it may wait. What went wrong is not kept.
-    pub(crate) async fn get(
+    /// A path where it can be read, as this content type, made by `make` on a thread where that may wait.
+    pub(crate) fn served(
+        self,
+        kind: &'static str,
+        make: impl Fn() -> Result<String, String> + Clone + Send + Sync + 'static,
+    ) -> MethodRouter {
+        get(async move || match self.get(make).await {
+            Ok(text) => ([(header::CONTENT_TYPE, kind)], Body::from(text)).into_response(),
+            Err(refusal) => refusal.into_response(),
+        })
+    }
+
+    /// The last answer, or a new one. What went wrong is not kept.
+    async fn get(
         &self,
         make: impl FnOnce() -> Result<String, String> + Send + 'static,
     ) -> Result<Bytes, (StatusCode, String)> {

@@ -1,7 +1,7 @@
 //! Listening on TCP: what is served there can be read and not written.
 
 use super::Door;
-use axum::http::{Request, header};
+use axum::http::{Request, StatusCode, header};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
 use tokio::net::{TcpListener, TcpStream};
@@ -69,9 +69,28 @@ impl Door for TcpDoor {
     }
 }
 
+/// Whether a request means us by whatever it calls its host; `elsewhere` is what those are told who don't.
+///
+/// # Errors
+/// 400: no Host. 421: another one.
+pub(crate) fn check_host<B>(
+    request: &Request<B>,
+    is_ours: impl Fn(&str) -> bool,
+    elsewhere: String,
+) -> Result<(), (StatusCode, String)> {
+    let named = hosts(request);
+    if named.is_empty() {
+        return Err((StatusCode::BAD_REQUEST, "a header Host is wanted\n".into()));
+    }
+    match named.iter().all(|name| is_ours(name)) {
+        true => Ok(()),
+        false => Err((StatusCode::MISDIRECTED_REQUEST, elsewhere)),
+    }
+}
+
 /// Every name that a request has for the host that it means: its target's authority and each header Host
 /// (RFC 9112, 3.2). Text that is none is empty, which is nobody's name.
-pub(crate) fn hosts<B>(request: &Request<B>) -> Vec<&str> {
+fn hosts<B>(request: &Request<B>) -> Vec<&str> {
     let target = request.uri().authority().map(|authority| authority.as_str());
     let headers = request.headers().get_all(header::HOST).iter();
     target.into_iter().chain(headers.map(|value| value.to_str().unwrap_or_default())).collect()

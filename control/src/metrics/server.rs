@@ -5,14 +5,12 @@
 
 use super::{host, text};
 use crate::api::backend::{Answer, Backend, Request, Show};
-use crate::http::{BoundTcp, Fresh, Limits, ListenError, OnThreadStart, Server, hosts};
+use crate::http::{BoundTcp, Fresh, Limits, ListenError, OnThreadStart, Server, check_host};
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
-use axum::http::{Request as HttpRequest, StatusCode, header};
+use axum::http::{Request as HttpRequest, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use prometheus::TEXT_FORMAT;
 use std::io;
 use std::net::SocketAddr;
@@ -46,47 +44,21 @@ pub fn start(
 }
 
 fn router(backend: Arc<dyn Backend>, listening: SocketAddr) -> Router {
-    let scrapes = Scrapes { backend, last: Fresh::new(FRESH) };
+    let metrics = Fresh::new(FRESH).served(TEXT_FORMAT, move || make(&*backend));
     Router::new()
-        .route("/metrics", get(metrics))
+        .route("/metrics", metrics)
         .fallback(|| async { (StatusCode::NOT_FOUND, "metrics are at /metrics\n") })
         .method_not_allowed_fallback(|| async {
             (StatusCode::METHOD_NOT_ALLOWED, "metrics are read: GET or HEAD\n")
         })
-        .layer(from_fn(move |request, next| check_host(listening, request, next)))
-        .with_state(scrapes)
+        .layer(from_fn(move |request, next| guard(listening, request, next)))
 }
 
-async fn check_host(listening: SocketAddr, request: HttpRequest<Body>, next: Next) -> Response {
-    match misdirected(listening, &request) {
-        Some(refusal) => refusal,
-        None => next.run(request).await,
-    }
-}
-
-/// What those are told who do not mean us; see `host`.
-fn misdirected(listening: SocketAddr, request: &HttpRequest<Body>) -> Option<Response> {
-    let named = hosts(request);
-    if named.is_empty() {
-        return Some((StatusCode::BAD_REQUEST, "a header Host is wanted\n").into_response());
-    }
-    if named.iter().all(|name| host::is_ours(name, listening)) {
-        return None;
-    }
-    let message = format!("Host is not this appliance; ask for it by address: {listening}\n");
-    Some((StatusCode::MISDIRECTED_REQUEST, message).into_response())
-}
-
-/// What scrapes have in common.
-#[derive(Clone)]
-struct Scrapes {
-    backend: Arc<dyn Backend>,
-    last: Fresh,
-}
-
-async fn metrics(State(Scrapes { backend, last }): State<Scrapes>) -> Response {
-    match last.get(move || make(&*backend)).await {
-        Ok(text) => ([(header::CONTENT_TYPE, TEXT_FORMAT)], Body::from(text)).into_response(),
+/// Refuses those who do not mean us; see `host`.
+async fn guard(listening: SocketAddr, request: HttpRequest<Body>, next: Next) -> Response {
+    let elsewhere = format!("Host is not this appliance; ask for it by address: {listening}\n");
+    match check_host(&request, |name| host::is_ours(name, listening), elsewhere) {
+        Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
     }
 }

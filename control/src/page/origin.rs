@@ -6,7 +6,7 @@
 //! the second, what the browser says of a request's source counts: Sec-Fetch-Site (Fetch Metadata) where it
 //! sends that, Origin where it sends that. Programs send neither.
 
-use crate::http::hosts;
+use crate::http::check_host;
 use axum::http::header::{HeaderName, ORIGIN};
 use axum::http::{Request, StatusCode};
 use std::net::SocketAddr;
@@ -23,14 +23,8 @@ pub(super) fn check<B>(
     request: &Request<B>,
     listening: SocketAddr,
 ) -> Result<(), (StatusCode, String)> {
-    let named = hosts(request);
-    if named.is_empty() {
-        return Err((StatusCode::BAD_REQUEST, "a header Host is wanted\n".into()));
-    }
-    if !named.iter().all(|host| is_ours(host, listening)) {
-        let message = format!("Host is not this page; it is at http://{listening}/\n");
-        return Err((StatusCode::MISDIRECTED_REQUEST, message));
-    }
+    let elsewhere = format!("Host is not this page; it is at http://{listening}/\n");
+    check_host(request, |host| is_ours(host, listening), elsewhere)?;
     if !is_of_this_page(request, listening) {
         let message = format!("asked by another page; open http://{listening}/ yourself\n");
         return Err((StatusCode::FORBIDDEN, message));

@@ -6,7 +6,6 @@ use crate::api::backend::{Answer, Backend, Request, Show};
 use crate::http::{BoundTcp, Fresh, Limits, ListenError, OnThreadStart, Server};
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use axum::http::{Request as HttpRequest, StatusCode};
 use axum::middleware::{Next, from_fn};
@@ -62,19 +61,18 @@ pub fn start(
 }
 
 fn router(backend: Arc<dyn Backend>, listening: SocketAddr) -> Router {
-    let pictures = Pictures { backend, last: Fresh::new(FRESH) };
+    let picture = Fresh::new(FRESH).served("application/json", move || make(&*backend));
     let files = ASSETS.iter().fold(Router::new(), |router, asset| {
         let answer = ([(header::CONTENT_TYPE, asset.kind)], asset.text);
         router.route(asset.path, get(move || async move { answer }))
     });
     files
-        .route("/picture.json", get(picture))
+        .route("/picture.json", picture)
         .fallback(|| async { (StatusCode::NOT_FOUND, "no such path; the page is at /\n") })
         .method_not_allowed_fallback(|| async {
             (StatusCode::METHOD_NOT_ALLOWED, "the page is read: GET or HEAD\n")
         })
         .layer(from_fn(move |request, next| guard(listening, request, next)))
-        .with_state(pictures)
 }
 
 /// Refuses what is not the page's own, and adds the rules to whatever is answered.
@@ -86,22 +84,6 @@ async fn guard(listening: SocketAddr, request: HttpRequest<Body>, next: Next) ->
     let rules = RULES.map(|(name, value)| (name, HeaderValue::from_static(value)));
     response.headers_mut().extend(HeaderMap::from_iter(rules));
     response
-}
-
-/// What requests for the picture have in common.
-#[derive(Clone)]
-struct Pictures {
-    backend: Arc<dyn Backend>,
-    last: Fresh,
-}
-
-async fn picture(State(Pictures { backend, last }): State<Pictures>) -> Response {
-    match last.get(move || make(&*backend)).await {
-        Ok(text) => {
-            ([(header::CONTENT_TYPE, "application/json")], Body::from(text)).into_response()
-        }
-        Err(refusal) => refusal.into_response(),
-    }
 }
 
 /// Asks, and writes the answer down.

@@ -1,93 +1,28 @@
 //! The server over real TCP, with a backend that answers at once or never.
 
 use super::*;
-use crate::api::backend::{Refusal, RefusalKind};
-use crate::api::fake::Fake;
+use crate::http::lab::{self, Counting, Lab, read};
 use serde_json::Value;
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::io::Write;
 
-struct Lab {
-    address: SocketAddr,
-    backend: Arc<Counting>,
-    _server: Server,
+fn started(backend: Arc<Counting>) -> (SocketAddr, Server) {
+    let bound = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    (bound.address(), start(bound, backend, Arc::new(|| ())).unwrap())
 }
 
-/// Counts what it is asked, and refuses on demand.
-#[derive(Default)]
-struct Counting {
-    fake: Fake,
-    asked: AtomicUsize,
-    refuses: AtomicBool,
-    delay: Duration,
-}
-
-impl Backend for Counting {
-    fn call(&self, request: Request) -> Result<Answer, Refusal> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
-        std::thread::sleep(self.delay);
-        if self.refuses.load(Ordering::SeqCst) {
-            return Err(Refusal::new(RefusalKind::Unavailable, "guestway is ending"));
-        }
-        self.fake.call(request)
-    }
-}
-
-impl Lab {
-    fn start() -> Lab {
-        Lab::with(Counting::default())
-    }
-
-    fn with(backend: Counting) -> Lab {
-        let bound = bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let (address, backend) = (bound.address(), Arc::new(backend));
-        let server = super::start(bound, backend.clone(), Arc::new(|| ())).unwrap();
-        Lab { address, backend, _server: server }
-    }
-
-    fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        stream
-    }
-
-    /// Status, head in small letters, and body.
-    fn send(&self, bytes: &[u8]) -> (u16, String, String) {
-        let mut stream = self.connect();
-        let _ = stream.write_all(bytes);
-        read(stream)
-    }
-
-    fn ask(&self, method: &str, path: &str, headers: &str) -> (u16, String, String) {
-        let address = self.address;
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\n{headers}");
-        self.send(format!("{head}Connection: close\r\n\r\n").as_bytes())
-    }
-
-    fn asked(&self) -> usize {
-        self.backend.asked.load(Ordering::SeqCst)
-    }
-}
-
-fn read(mut stream: TcpStream) -> (u16, String, String) {
-    let mut bytes = Vec::new();
-    let _ = stream.read_to_end(&mut bytes);
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-    let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or(0);
-    (status, head.to_ascii_lowercase(), body.to_owned())
+/// Status, head and body of a request by the page's own address, with more header lines.
+fn ask(lab: &Lab, method: &str, path: &str, headers: &str) -> (u16, String, String) {
+    lab.request(method, path, &format!("Host: {}\r\n{headers}", lab.address))
 }
 
 #[test]
 fn the_files_are_served_and_head_tells_their_length() {
-    let lab = Lab::start();
+    let lab = Lab::start(started);
     for asset in &ASSETS {
-        let (status, head, body) = lab.ask("GET", asset.path, "");
+        let (status, head, body) = ask(&lab, "GET", asset.path, "");
         assert_eq!((status, body.as_str()), (200, asset.text), "{}", asset.path);
         assert!(head.contains(&format!("content-type: {}\r\n", asset.kind)), "{head}");
-        let (status, head, empty) = lab.ask("HEAD", asset.path, "");
+        let (status, head, empty) = ask(&lab, "HEAD", asset.path, "");
         assert_eq!((status, empty.as_str()), (200, ""), "{}", asset.path);
         assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{head}");
     }
@@ -114,8 +49,8 @@ fn nothing_in_the_files_needs_what_the_rules_forbid() {
 
 #[test]
 fn the_picture_is_the_apis_own_views() {
-    let lab = Lab::start();
-    let (status, head, body) = lab.ask("GET", "/picture.json", "");
+    let lab = Lab::start(started);
+    let (status, head, body) = ask(&lab, "GET", "/picture.json", "");
     assert_eq!(status, 200);
     assert!(head.contains("content-type: application/json\r\n"), "{head}");
     let picture: Value = serde_json::from_str(&body).unwrap();
@@ -136,7 +71,7 @@ fn the_picture_is_the_apis_own_views() {
 
 #[test]
 fn there_is_nothing_else_and_nothing_to_write() {
-    let lab = Lab::start();
+    let lab = Lab::start(started);
     for path in [
         "/index.html",
         "/picture.json/",
@@ -150,11 +85,11 @@ fn there_is_nothing_else_and_nothing_to_write() {
         "/metrics",
         "/favicon.ico",
     ] {
-        assert_eq!(lab.ask("GET", path, "").0, 404, "{path}");
+        assert_eq!(ask(&lab, "GET", path, "").0, 404, "{path}");
     }
     for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"] {
         for path in ["/", "/picture.json"] {
-            let (status, head, _) = lab.ask(method, path, "");
+            let (status, head, _) = ask(&lab, method, path, "");
             assert_eq!(status, 405, "{method} {path}");
             assert!(head.contains("allow: get,head"), "{head}");
         }
@@ -164,7 +99,7 @@ fn there_is_nothing_else_and_nothing_to_write() {
 
 #[test]
 fn every_answer_carries_the_rules() {
-    let lab = Lab::start();
+    let lab = Lab::start(started);
     for (headers, path, status) in [
         ("", "/", 200),
         ("", "/picture.json", 200),
@@ -172,7 +107,7 @@ fn every_answer_carries_the_rules() {
         ("Origin: http://evil.example\r\n", "/", 403),
         ("Host: evil.example\r\n", "/", 421),
     ] {
-        let (said, head, _) = lab.ask("GET", path, headers);
+        let (said, head, _) = ask(&lab, "GET", path, headers);
         assert_eq!(said, status, "{path} {headers}");
         for (name, value) in &RULES {
             let line = format!("{name}: {value}\r\n").to_ascii_lowercase();
@@ -184,7 +119,7 @@ fn every_answer_carries_the_rules() {
 
 #[test]
 fn those_who_are_not_the_page_are_told_nothing() {
-    let lab = Lab::start();
+    let lab = Lab::start(started);
     let port = lab.address.port();
     for (headers, status) in [
         ("Host: evil.example\r\n".to_owned(), 421),
@@ -194,7 +129,7 @@ fn those_who_are_not_the_page_are_told_nothing() {
         ("Origin: null\r\n".to_owned(), 403),
         (format!("Origin: http://evil.example:{port}\r\n"), 403),
     ] {
-        let (said, _, body) = lab.ask("GET", "/picture.json", &headers);
+        let (said, _, body) = ask(&lab, "GET", "/picture.json", &headers);
         assert_eq!(said, status, "{headers}");
         assert!(!body.contains("guests") && body.lines().count() == 1, "{body}");
     }
@@ -202,12 +137,12 @@ fn those_who_are_not_the_page_are_told_nothing() {
     assert_eq!(lab.send(without).0, 400);
     assert_eq!(lab.asked(), 0);
     let headers = format!("Origin: http://localhost:{port}\r\nSec-Fetch-Site: same-origin\r\n");
-    assert_eq!(lab.ask("GET", "/picture.json", &headers).0, 200);
+    assert_eq!(ask(&lab, "GET", "/picture.json", &headers).0, 200);
 }
 
 #[test]
 fn rubbish_is_refused_and_hurts_nobody() {
-    let lab = Lab::start();
+    let lab = Lab::start(started);
     let long = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(200_000));
     let deep = format!("GET / HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(20_000));
     for bytes in [
@@ -226,49 +161,23 @@ fn rubbish_is_refused_and_hurts_nobody() {
         let (status, _, body) = read(stream);
         assert!(status == 0 || (400..500).contains(&status), "{status} {body}");
     }
-    assert_eq!(lab.ask("GET", "/", "").0, 200);
+    assert_eq!(ask(&lab, "GET", "/", "").0, 200);
     assert_eq!(lab.asked(), 0);
 }
 
 #[test]
 fn many_who_look_at_once_cost_control_one_reading() {
-    let lab = Lab::with(Counting { delay: Duration::from_millis(50), ..Counting::default() });
-    std::thread::scope(|scope| {
-        for _ in 0..20 {
-            scope.spawn(|| assert_eq!(lab.ask("GET", "/picture.json", "").0, 200));
-        }
-    });
-    let asked = lab.asked();
-    assert!(asked <= 3, "asked {asked} times");
-    std::thread::sleep(FRESH);
-    assert_eq!(lab.ask("GET", "/picture.json", "").0, 200);
-    assert_eq!(lab.asked(), asked + 1, "an old picture is not given out");
+    lab::assert_asked_once(started, "/picture.json", FRESH);
 }
 
 #[test]
 fn a_refusal_is_said_and_not_kept() {
-    let lab = Lab::start();
-    lab.backend.refuses.store(true, Ordering::SeqCst);
-    let (status, _, body) = lab.ask("GET", "/picture.json", "");
-    assert_eq!((status, body.as_str()), (503, "guestway is ending\n"));
-    assert_eq!(lab.ask("GET", "/", "").0, 200, "the files are there");
-    lab.backend.refuses.store(false, Ordering::SeqCst);
-    assert_eq!(lab.ask("GET", "/picture.json", "").0, 200);
+    lab::assert_refusal_is_not_kept(started, "/picture.json");
 }
 
 #[test]
 fn connections_without_end_are_turned_away_and_places_come_back() {
-    let lab = Lab::start();
-    let flood: Vec<_> = (0..LIMITS.per_client).map(|_| lab.connect()).collect();
-    let (status, _, body) = read(lab.connect());
-    assert_eq!(status, 503);
-    assert!(body.contains("64 of one address"), "{body}");
-    drop(flood);
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while lab.ask("GET", "/", "").0 != 200 {
-        assert!(Instant::now() < deadline, "places never came back");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    lab::assert_places(started, "/", LIMITS.per_client);
 }
 
 #[test]
