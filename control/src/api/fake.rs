@@ -135,19 +135,24 @@ fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
 
+/// A program that has run for a while.
+pub(crate) fn version() -> view::Version {
+    view::Version {
+        version: "0.1.0".into(),
+        dpdk: Some("22.11.11".into()),
+        pid: 4242,
+        uptime_s: 90,
+        forwarding: true,
+        mbufs: 65_536,
+        mbufs_free: 65_000,
+    }
+}
+
 fn show(what: Show) -> Result<Answer, Refusal> {
     let up0 = || "up0".parse::<view::PortLabel>().unwrap();
     let drops = || view::DropCounts::from([("spoofed-ip".to_owned(), 7)]);
     Ok(match what {
-        Show::Version => Answer::Version(view::Version {
-            version: "0.1.0".into(),
-            dpdk: Some("22.11.11".into()),
-            pid: 4242,
-            uptime_s: 90,
-            forwarding: true,
-            mbufs: 65_536,
-            mbufs_free: 65_000,
-        }),
+        Show::Version => Answer::Version(version()),
         Show::Guests(guest) => Answer::Guests(known(guest, "ct1", guest_ct1())?),
         Show::Networks(network) => match network {
             Some(network) if network.as_str() == "inner" => {

@@ -6,7 +6,7 @@ use super::{
     WorkerReading,
 };
 use crate::accounts::{self, Lines};
-use crate::api::view::{AddressState, Link, NeighborState, PortKind, Version};
+use crate::api::view::{AddressState, Link, NeighborState, PortKind};
 use crate::model::{GuestKind, Mode, Rate};
 use dataplane::counters::{AdapterCounts, Counters, DropReason, PortCounter, PortCounts, Traffic};
 use dataplane::ids::{AdapterId, PortId};
@@ -67,15 +67,7 @@ pub(crate) fn reading() -> Reading {
 
 fn program() -> Program {
     Program {
-        version: Version {
-            version: "0.1.0".into(),
-            dpdk: Some("22.11.11".into()),
-            pid: 4242,
-            uptime_s: 90,
-            forwarding: true,
-            mbufs: 65_536,
-            mbufs_free: 65_000,
-        },
+        version: crate::api::fake::version(),
         started: Duration::from_millis(1_700_000_000_500),
         guests: [(GuestKind::Container, 1), (GuestKind::Vm, 1)],
         routes: 2,
