@@ -54,7 +54,7 @@ pub(super) fn absent(what: &str, name: impl Display, list: &str) -> Refusal {
 
 /// Drops by reason, zeros left out.
 fn drop_counts(of: impl Fn(DropReason) -> u64) -> DropCounts {
-    let counts = DropReason::ALL.into_iter().map(|reason| (reason, of(reason)));
+    let counts = DropReason::ALL.iter().copied().map(|reason| (reason, of(reason)));
     let counts = counts.filter(|(_, count)| *count > 0);
     counts.map(|(reason, count)| (reason.name().to_owned(), count)).collect()
 }

@@ -180,7 +180,7 @@ fn in_all(page: &mut Page, counts: &PortCounts) -> Result<()> {
     ] {
         page.counters(name, help, [(Vec::new(), count(counts.counter(counter)))])?;
     }
-    let reasons = DropReason::ALL.into_iter();
+    let reasons = DropReason::ALL.iter().copied();
     page.counters(
         "guestway_drops_total",
         "Frames dropped by all ports, by reason.",
@@ -193,7 +193,7 @@ fn had(
     of: impl Fn(DropReason) -> u64,
     with: impl Fn(&'static str) -> Vec<prometheus::proto::LabelPair>,
 ) -> Vec<Sample> {
-    let counted = DropReason::ALL.into_iter().map(|reason| (reason, of(reason)));
+    let counted = DropReason::ALL.iter().copied().map(|reason| (reason, of(reason)));
     let had = counted.filter(|(_, number)| *number > 0);
     had.map(|(reason, number)| (with(reason.name()), count(number))).collect()
 }

@@ -1,7 +1,10 @@
 //! Reasons for drops: one for each way in which a frame may end.
 
+use strum::{IntoStaticStr, VariantArray};
+
 /// Why a frame was dropped. Every drop has exactly one.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, VariantArray, IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 #[repr(u8)]
 pub enum DropReason {
     /// Forwarding is off (`stop`).
@@ -19,6 +22,7 @@ pub enum DropReason {
     /// VLAN tag that no network of the uplink carries, or a tag where none belongs.
     VlanUnknown,
     /// Neither IPv4 nor ARP on a host-routed port or for the router (IPv6 not yet routed).
+    #[strum(serialize = "ethertype-unsupported")]
     EtherTypeUnsupported,
     /// A guest asks for a checksum or a segmentation that can't be done on what it sent.
     OffloadInvalid,
@@ -114,124 +118,13 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons, in order of their numbers.
-    pub const ALL: [DropReason; 53] = {
-        use DropReason::*;
-        [
-            Stopped,
-            PortClosed,
-            EthernetTruncated,
-            EthernetSource,
-            NotForUs,
-            RoutedBroadcast,
-            VlanUnknown,
-            EtherTypeUnsupported,
-            OffloadInvalid,
-            SpoofedMac,
-            SpoofedIp,
-            SpoofedArp,
-            SpoofedFromUplink,
-            DhcpServer,
-            RouterAdvertisement,
-            BridgeProtocol,
-            ArpMalformed,
-            Ipv4Truncated,
-            Ipv4Header,
-            Ipv4Length,
-            Ipv4Checksum,
-            Ipv4Options,
-            MartianSource,
-            MartianDestination,
-            DirectedBroadcast,
-            TinyFragment,
-            TtlExceeded,
-            NoRoute,
-            HostUnreachable,
-            Prohibited,
-            SamePort,
-            TooBig,
-            LocalUnsupported,
-            UnknownUnicast,
-            BridgeSamePort,
-            NotMember,
-            FloodRate,
-            Isolated,
-            NoReceiver,
-            NetworkUnknown,
-            RateOut,
-            RateIn,
-            PuntRate,
-            PuntFull,
-            EgressClosed,
-            TxFull,
-            NotConnected,
-            TxChained,
-            TxError,
-            HandoffFull,
-            NoMemory,
-            NoHeadroom,
-            Unresolved,
-        ]
-    };
+    pub const ALL: &'static [DropReason] = Self::VARIANTS;
     /// How many there are.
     pub const COUNT: usize = Self::ALL.len();
 
     /// Its stable name, as shown by `show drops`: lower case with dashes.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Stopped => "stopped",
-            Self::PortClosed => "port-closed",
-            Self::EthernetTruncated => "ethernet-truncated",
-            Self::EthernetSource => "ethernet-source",
-            Self::NotForUs => "not-for-us",
-            Self::RoutedBroadcast => "routed-broadcast",
-            Self::VlanUnknown => "vlan-unknown",
-            Self::EtherTypeUnsupported => "ethertype-unsupported",
-            Self::OffloadInvalid => "offload-invalid",
-            Self::SpoofedMac => "spoofed-mac",
-            Self::SpoofedIp => "spoofed-ip",
-            Self::SpoofedArp => "spoofed-arp",
-            Self::SpoofedFromUplink => "spoofed-from-uplink",
-            Self::DhcpServer => "dhcp-server",
-            Self::RouterAdvertisement => "router-advertisement",
-            Self::BridgeProtocol => "bridge-protocol",
-            Self::ArpMalformed => "arp-malformed",
-            Self::Ipv4Truncated => "ipv4-truncated",
-            Self::Ipv4Header => "ipv4-header",
-            Self::Ipv4Length => "ipv4-length",
-            Self::Ipv4Checksum => "ipv4-checksum",
-            Self::Ipv4Options => "ipv4-options",
-            Self::MartianSource => "martian-source",
-            Self::MartianDestination => "martian-destination",
-            Self::DirectedBroadcast => "directed-broadcast",
-            Self::TinyFragment => "tiny-fragment",
-            Self::TtlExceeded => "ttl-exceeded",
-            Self::NoRoute => "no-route",
-            Self::HostUnreachable => "host-unreachable",
-            Self::Prohibited => "prohibited",
-            Self::SamePort => "same-port",
-            Self::TooBig => "too-big",
-            Self::LocalUnsupported => "local-unsupported",
-            Self::UnknownUnicast => "unknown-unicast",
-            Self::BridgeSamePort => "bridge-same-port",
-            Self::NotMember => "not-member",
-            Self::FloodRate => "flood-rate",
-            Self::Isolated => "isolated",
-            Self::NoReceiver => "no-receiver",
-            Self::NetworkUnknown => "network-unknown",
-            Self::RateOut => "rate-out",
-            Self::RateIn => "rate-in",
-            Self::PuntRate => "punt-rate",
-            Self::PuntFull => "punt-full",
-            Self::EgressClosed => "egress-closed",
-            Self::TxFull => "tx-full",
-            Self::NotConnected => "not-connected",
-            Self::TxChained => "tx-chained",
-            Self::TxError => "tx-error",
-            Self::HandoffFull => "handoff-full",
-            Self::NoMemory => "no-memory",
-            Self::NoHeadroom => "no-headroom",
-            Self::Unresolved => "unresolved",
-        }
+        self.into()
     }
 }
 
@@ -247,5 +140,20 @@ mod tests {
         let names: std::collections::HashSet<_> =
             DropReason::ALL.iter().map(|r| r.name()).collect();
         assert_eq!(names.len(), DropReason::COUNT);
+    }
+
+    #[test]
+    fn names_are_what_dashboards_and_alerts_know() {
+        for (reason, name) in [
+            (DropReason::Stopped, "stopped"),
+            (DropReason::EtherTypeUnsupported, "ethertype-unsupported"),
+            (DropReason::SpoofedIp, "spoofed-ip"),
+            (DropReason::Ipv4Checksum, "ipv4-checksum"),
+            (DropReason::UnknownUnicast, "unknown-unicast"),
+            (DropReason::RateIn, "rate-in"),
+            (DropReason::TxFull, "tx-full"),
+        ] {
+            assert_eq!(reason.name(), name);
+        }
     }
 }

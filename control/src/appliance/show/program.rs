@@ -91,7 +91,7 @@ impl Appliance {
             Some(_) => in_all.drops(reason),
             None => ports.drops(reason),
         };
-        let dropped = DropReason::ALL.into_iter().map(sum).sum();
+        let dropped = DropReason::ALL.iter().copied().map(sum).sum();
         Ok(Drops { dropped, drops: drop_counts(sum), adapters })
     }
 
