@@ -10,7 +10,7 @@ use tests::balance::rows;
 use tests::config::tap;
 use tests::frames::{IPV4, UDP, ethernet, ip, ipv4, mac};
 use tests::stall::Stall;
-use tests::world::{OUT, address};
+use tests::world::{OUT, ROUTER, address};
 use tests::{Appliance, Attach, Config, Host, Lab, Proc, World, binary, eventually};
 
 const SOON: Duration = Duration::from_secs(5);
@@ -100,6 +100,12 @@ fn a_capture_holds_one_adapters_packets_and_wireshark_and_tcpdump_read_it() {
     capture_runs(app);
     let busy = app.refused("capture up0 file /tmp/never.pcapng");
     assert!(busy.contains("ct1/eth0") && busy.contains("capture stop"), "{busy}");
+    // What the filter keeps out: a host, and what is no ICMP.
+    world.ct(1).run(&format!("ping -q -i 0.02 -c 3 -W 2 {ROUTER}"));
+    let sink = world.ct(2).udp(ip(&near), 7_700);
+    sink.set_read_timeout(Some(SOON)).expect("a timeout");
+    world.ct(1).udp(ip(&own), 7_700).send_to(b"?", (ip(&near), 7_700)).expect("send");
+    sink.recv(&mut [0; 8]).expect("the datagram");
     world.ct(1).run(&format!("ping -q -i 0.02 -c 7 -W 2 {near}"));
     world.ct(3).run(&format!("ping -q -i 0.02 -c 5 -W 2 {near}"));
     world.ct(2).run(&format!("ping -q -c 1 -s 300 -W 2 {own}"));
@@ -283,14 +289,18 @@ fn a_trace_shows_the_way_of_a_routed_a_bridged_a_dropped_and_a_punted_packet() {
             ("egress sent", &["to the transmit queue of ct2/eth0"]),
         ],
     );
-    // From whoever it comes.
-    let to_it = traced(app, &["ct2/eth0", "tx", "count", "1", "filter", "icmp"], || {
+    // From whoever it comes, and not what it answers.
+    let to_it = traced(app, &["ct2/eth0", "tx", "count", "2", "filter", "icmp"], || {
         ping(world.ct(1), &near);
     });
-    assert_eq!((&to_it[0]["port"], &to_it[0]["fate"]), (&"ct1/eth0".into(), &"sent".into()));
+    assert_eq!(to_it.len(), 2);
+    for packet in to_it {
+        assert_eq!((&packet["port"], &packet["fate"]), (&"ct1/eth0".into(), &"sent".into()));
+    }
 
     let packets =
-        traced(app, &["vm1", "rx", "count", "1", "filter", "icmp"], || ping(&vm1, "10.9.0.2"));
+        traced(app, &["vm1", "rx", "count", "2", "filter", "icmp"], || ping(&vm1, "10.9.0.2"));
+    assert!(packets.iter().all(|packet| packet["port"] == "vm1/eth0"), "{packets:#?}");
     tells(
         &packets[0],
         "sent",

@@ -125,6 +125,7 @@ fn card5_long_listings_come_in_pages_and_wide_ones_fit() {
     let ctl = ctl(&app);
     let commands = format!(
         "{ctl} show guest all; echo left with $?; PAGER='head -n 3' {ctl} show guest all; echo read 3 with $?; \
+         PAGER='echo paged; cat' {ctl} show version; echo short with $?; \
          {ctl} show guest all --json; echo whole; exec {ctl}"
     );
     let terminal = Terminal::open(&lab, SIZE, &commands);
@@ -141,6 +142,8 @@ fn card5_long_listings_come_in_pages_and_wide_ones_fit() {
     terminal.shows("left with 0");
     // Another pager, that has enough before the end; what programs read comes in no pages.
     terminal.shows("read 3 with 0");
+    terminal.shows("short with 0");
+    assert!(!terminal.all().contains("paged"), "what fits comes in no pages");
     terminal.shows("whole");
     // The same at the prompt, to the end.
     terminal.becomes("the prompt", is_prompt);
@@ -163,7 +166,12 @@ fn card5_run_with_i_opens_the_prompt_and_quit_ends_it_all() {
     let lab = Lab::new();
     let path = lab.dir().join("i.toml");
     std::fs::write(&path, many_guests(&lab).as_str()).expect("file");
-    let run = format!("{} run --config {} -i", binary().display(), path.display());
+    // Should it not end, it ends all the same: a worker that spins on would starve the tests behind this one.
+    let run = format!(
+        "timeout --foreground 60 {} run --config {} -i",
+        binary().display(),
+        path.display()
+    );
     let line = format!(
         "before=$(stty -g); {run}; echo ended with $?; [ $before = $(stty -g) ] && echo terminal as before"
     );

@@ -78,6 +78,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_pager_that_is_left_before_the_end_has_had_enough() {
+        let mut left = Command::new("true").stdin(Stdio::piped()).spawn().unwrap();
+        // More than a pipe holds.
+        feed(&mut left, &[b'x'; 1 << 20]).unwrap();
+        left.wait().unwrap();
+    }
+
+    #[test]
     fn a_line_wider_than_the_screen_takes_several_rows() {
         assert_eq!(rows_taken(b"", 80), 1);
         assert_eq!(rows_taken(b"one\n", 80), 1);
