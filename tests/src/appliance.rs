@@ -3,6 +3,7 @@
 use crate::balance::Pool;
 use crate::config::Config;
 use crate::frames::{Mac, mac};
+use crate::http;
 use crate::lab::{Bridge, Lab, on_all_cores};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -289,19 +290,10 @@ impl Drop for Appliance {
 
 /// One HTTP request to the control API on a socket: status code and body.
 pub fn api(socket: &Path, method: &str, path: &str, body: &str) -> (u16, String) {
-    let mut stream = UnixStream::connect(socket).expect("API socket");
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: guestway\r\nConnection: close\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    );
-    stream.write_all(head.as_bytes()).expect("request");
-    stream.write_all(body.as_bytes()).expect("request");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("answer");
-    let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
-    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    (status.unwrap_or_else(|| panic!("no HTTP answer: {answer}")), body.to_owned())
+    let stream = UnixStream::connect(socket).expect("API socket");
+    let headers = "Host: guestway\r\nContent-Type: application/json\r\n";
+    let (status, _, body) = http::request(stream, method, path, headers, body);
+    (status, body)
 }
 
 /// `guestway ctl`: output, or the line on standard error.

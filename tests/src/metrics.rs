@@ -2,7 +2,8 @@
 
 use crate::appliance::target;
 use crate::config::Config;
-use std::io::{Read, Write};
+use crate::http;
+use std::io::Write;
 use std::net::TcpStream;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -19,16 +20,9 @@ pub fn served(config: Config) -> Config {
 /// One HTTP request: status, head and body.
 #[track_caller]
 pub fn request(method: &str, path: &str, host: &str) -> (u16, String, String) {
-    let mut stream = TcpStream::connect(ADDRESS).expect("metrics listen");
+    let stream = TcpStream::connect(ADDRESS).expect("metrics listen");
     stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-    stream.write_all(head.as_bytes()).expect("request");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("answer");
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
-    let status = status.unwrap_or_else(|| panic!("no HTTP answer: {answer}"));
-    (status, head.to_owned(), body.to_owned())
+    http::request(stream, method, path, &format!("Host: {host}\r\n"), "")
 }
 
 /// The text of a scrape, never one that another scrape was given before.

@@ -166,6 +166,17 @@ pub fn address(number: usize) -> String {
     format!("192.0.2.{}", 10 + number)
 }
 
+/// Registers container `number`, counted from 1, live, on a tap of its own; `keys` are more of the adapter's.
+#[track_caller]
+pub fn add_container(lab: &Lab, app: &Appliance, number: usize, keys: &str) -> Host {
+    let name = format!("ct{number}");
+    let host = lab.host(&name);
+    app.must(&format!("guest add {name} container"));
+    let port = tap(&name, "eth0");
+    app.must(&format!("adapter add {name} eth0 port {port} ip {} {keys}", address(number)));
+    host
+}
+
 /// Runs `configs/venet`.
 #[track_caller]
 pub fn venet(lab: &Lab, words: &str) {

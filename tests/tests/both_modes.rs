@@ -8,8 +8,8 @@ use tests::config::tap;
 use tests::counts::MODE_SWITCHES;
 use tests::frames::{ARP, Arp, BROADCAST, IPV4, Mac, UDP, ethernet, ip, ipv4, mac, macs, udp};
 use tests::paced::{Paced, Talker};
-use tests::world::{GATEWAY, OUT, Outside, SERVER, address};
-use tests::{Appliance, Attach, Config, Lab, World, eventually};
+use tests::world::{GATEWAY, OUT, Outside, SERVER, add_container, address};
+use tests::{Appliance, Attach, Config, Host, Lab, World, eventually};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -130,24 +130,32 @@ fn vz2_what_another_guest_holds_is_refused_by_the_holders_name() {
     world.end();
 }
 
-#[test]
-fn vz3_an_address_in_use_on_the_lan_is_found_before_it_is_assigned() {
+/// A world without guests, in whose LAN somebody has the address of `ct2`: as the LAN sees it, a guest of another host.
+struct Contested {
+    app: Appliance,
+    outside: Outside,
+    holder: Host,
+    lab: Lab,
+}
+
+/// Addresses are probed there.
+fn contested() -> Contested {
     let lab = Lab::new();
     let outside = Outside::new(&lab);
-    for name in ["ct1", "ct2", "ct3"] {
-        lab.host(name);
-    }
     let config = Config::new(&lab).uplink_with("").host();
-    let mut app = Appliance::start(&lab, &config, Some(&outside.lan));
+    let app = Appliance::start(&lab, &config, Some(&outside.lan));
     let holder = lab.host("holder");
     outside.lan.plug(&lab, &holder, "eth0");
-    holder.address("eth0", "192.0.2.12/24");
+    holder.address("eth0", &format!("{}/24", address(2)));
+    Contested { app, outside, holder, lab }
+}
+
+#[test]
+fn vz3_an_address_in_use_on_the_lan_is_found_before_it_is_assigned() {
+    let Contested { lab, outside, holder, mut app } = contested();
     let lan = outside.out.capture("eth0", "arp");
-    for n in 1..=3 {
-        app.must(&format!("guest add ct{n} container"));
-        let port = tap(&format!("ct{n}"), "eth0");
-        let probe = if n == 3 { "probe off" } else { "" };
-        app.must(&format!("adapter add ct{n} eth0 port {port} ip {} {probe}", address(n)));
+    for (n, keys) in [(1, ""), (2, ""), (3, "probe off")] {
+        add_container(&lab, &app, n, keys);
     }
     let state =
         |n: usize| adapter(&app, &format!("ct{n}"), "eth0")["guest-side"]["addresses"][0].clone();
@@ -216,22 +224,10 @@ fn vz4_addresses_are_announced_on_registration_mode_change_and_link_up() {
 /// them the LAN talks to is settled elsewhere.
 #[test]
 fn vz5_an_address_that_is_not_announced_may_be_held_elsewhere_as_well() {
-    let lab = Lab::new();
-    let outside = Outside::new(&lab);
-    for name in ["ct1", "ct2"] {
-        lab.host(name);
-    }
-    let config = Config::new(&lab).uplink_with("").host();
-    let mut app = Appliance::start(&lab, &config, Some(&outside.lan));
-    // A guest of another host, as the LAN sees it.
-    let holder = lab.host("holder");
-    outside.lan.plug(&lab, &holder, "eth0");
-    holder.address("eth0", "192.0.2.12/24");
+    let Contested { lab, outside, holder, mut app } = contested();
     let lan = outside.out.capture("eth0", "arp");
     for (n, keys) in [(1, "probe off"), (2, "announce off")] {
-        app.must(&format!("guest add ct{n} container"));
-        let port = tap(&format!("ct{n}"), "eth0");
-        app.must(&format!("adapter add ct{n} eth0 port {port} ip {} {keys}", address(n)));
+        add_container(&lab, &app, n, keys);
     }
     let state = || adapter(&app, "ct2", "eth0")["guest-side"]["addresses"][0]["state"].clone();
     assert_eq!(state(), "unannounced");

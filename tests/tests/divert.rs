@@ -5,7 +5,7 @@ use std::time::Duration;
 use tests::balance::rows;
 use tests::config::tap;
 use tests::frames::{Arp, mac};
-use tests::world::{FAR, ROUTER, address, venet};
+use tests::world::{FAR, ROUTER, add_container, address, venet};
 use tests::{Attach, Host, World, eventually};
 
 /// Two containers and a VM `vm1` without registered addresses on the network that shares the wire.
@@ -22,10 +22,7 @@ fn lan_with_a_member() -> (World, Host) {
 
 /// Registers `ct9` on a port of its own.
 fn newcomer(world: &World) -> Host {
-    let host = world.lab.host("ct9");
-    world.app.must("guest add ct9 container");
-    world.app.must(&format!("adapter add ct9 eth0 port {} ip {}", tap("ct9", "eth0"), address(9)));
-    host
+    add_container(&world.lab, &world.app, 9, "")
 }
 
 #[test]

@@ -11,19 +11,13 @@ use tests::config::{tap, vhost_user};
 use tests::containers::{self, add_first};
 use tests::contest::batch;
 use tests::frames::{IPV4, UDP, ethernet, ipv4, mac, udp};
+use tests::page::{ADDRESS, difference, drawn, request, served};
 use tests::world::{OUT, address, venet};
 use tests::{Appliance, Attach, Config, Lab, World, appliance, eventually};
 
-const ADDRESS: &str = "127.0.0.1:9651";
 const PORT: u16 = 9651;
 /// Frames that a guest sends under another's name.
 const FORGED: u64 = 20;
-/// What the page draws of adapters and ports as exact values.
-const COUNTERS: [&str; 5] = ["rx-pkts", "rx-bytes", "tx-pkts", "tx-bytes", "dropped"];
-
-fn served(config: Config) -> Config {
-    config.replace("state_dir", &format!("page = \"{ADDRESS}\"\nstate_dir"))
-}
 
 /// Two containers on taps, one on venet0, and two VMs on a network of the host's own with the server, one of
 /// which nobody has started.
@@ -62,27 +56,6 @@ fn send(world: &World) {
     let to = mac(side["mac"].as_str().expect("a MAC"));
     let forged = ipv4("192.0.2.99", &address(2), 64, UDP, &udp(7000, 7000, &[7; 100]));
     (0..FORGED).for_each(|_| wire.send(&ethernet(to, wire.mac(), IPV4, &forged)));
-}
-
-/// The exact values that the page has at one element.
-fn drawn(browser: &mut Browser, selector: &str) -> Value {
-    browser.value(&format!("({{ ...document.querySelector({selector:?})?.dataset }})"))
-}
-
-/// A `data-` name as `dataset` has it.
-fn camel(name: &str) -> String {
-    let (first, second) = name.split_once('-').unwrap_or((name, ""));
-    let mut letters = second.chars();
-    let capital = letters.next().map(|c| c.to_ascii_uppercase());
-    format!("{first}{}{}", capital.map(String::from).unwrap_or_default(), letters.as_str())
-}
-
-/// How a drawn element differs from the API's row.
-fn difference(drawn: &Value, row: &Value) -> Option<String> {
-    COUNTERS.iter().find_map(|name| {
-        let (page, api) = (drawn[camel(name)].as_str(), count(row, name).to_string());
-        (page != Some(&api)).then(|| format!("{name}: {page:?} on the page, {api} by the API"))
-    })
 }
 
 /// Everything that is counted is drawn to the unit.
@@ -238,12 +211,12 @@ fn follows_changes(browser: &mut Browser, world: &World) {
 /// by a frame or by a script element.
 #[track_caller]
 fn refuses_others(browser: &mut Browser) {
-    assert_eq!(request("GET", "/picture.json", &format!("Host: {ADDRESS}")).0, 200);
-    assert_eq!(request("GET", "/", "Host: localhost:9651").0, 200);
-    assert_eq!(request("GET", "/picture.json", "Host: evil.example:9651").0, 421);
-    assert_eq!(request("GET", "/picture.json", "Host: 127.0.0.1").0, 421);
-    assert_eq!(request("POST", "/picture.json", &format!("Host: {ADDRESS}")).0, 405);
-    assert_eq!(request("GET", "/v1/guests", &format!("Host: {ADDRESS}")).0, 404);
+    assert_eq!(request("GET", "/picture.json", ADDRESS).0, 200);
+    assert_eq!(request("GET", "/", "localhost:9651").0, 200);
+    assert_eq!(request("GET", "/picture.json", "evil.example:9651").0, 421);
+    assert_eq!(request("GET", "/picture.json", "127.0.0.1").0, 421);
+    assert_eq!(request("POST", "/picture.json", ADDRESS).0, 405);
+    assert_eq!(request("GET", "/v1/guests", ADDRESS).0, 404);
     for path in ["", "picture.json"] {
         browser.open(&format!("http://evil.example:{PORT}/{path}"));
         browser.wait("document.body.textContent.startsWith('Host is not this page')");
@@ -269,18 +242,6 @@ fn refuses_others(browser: &mut Browser) {
     assert_eq!(browser.value(&tries), "refused,refused,refused,refused,blocked");
 }
 
-/// Status and body of one request.
-#[track_caller]
-fn request(method: &str, path: &str, host: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(ADDRESS).expect("the page listens");
-    let head = format!("{method} {path} HTTP/1.1\r\n{host}\r\nConnection: close\r\n\r\n");
-    stream.write_all(head.as_bytes()).expect("request");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("answer");
-    let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
-    (status, answer.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned())
-}
-
 /// One picture has all of them as the API tells them. How long control is held by it is printed.
 #[test]
 fn a_thousand_guests_are_one_picture() {
@@ -293,7 +254,7 @@ fn a_thousand_guests_are_one_picture() {
         containers::add(number, &vhost_user(&lab.dir().join(format!("c{number}.sock"))))
     });
     batch(&app, &own.collect::<Vec<Value>>());
-    let (status, body) = request("GET", "/picture.json", &format!("Host: {ADDRESS}"));
+    let (status, body) = request("GET", "/picture.json", ADDRESS);
     assert_eq!(status, 200);
     let picture: Value = serde_json::from_str(&body).expect("JSON");
     let mut guests = app.json("show guest all");

@@ -2,16 +2,12 @@
 
 use nix::sys::signal::Signal;
 use tests::balance::{adapter, rows};
-use tests::config::tap;
-use tests::world::{OUT, address, venet};
+use tests::world::{OUT, add_container, address, venet};
 use tests::{Attach, World};
 
 /// Registers a second container and a route, live.
 fn change(world: &World) {
-    world.lab.host("ct2");
-    world.app.must("guest add ct2 container");
-    let port = tap("ct2", "eth0");
-    world.app.must(&format!("adapter add ct2 eth0 port {port} ip {} mtu 1400", address(2)));
+    add_container(&world.lab, &world.app, 2, "mtu 1400");
     world.app.must("network add lan7 host-only");
     world.app.must(&format!("route add 203.0.113.0/24 via {}", address(2)));
 }

@@ -8,10 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use tests::appliance::binary;
-use tests::config::tap;
 use tests::counts::JOURNAL_CUTS;
 use tests::lab::on_all_cores;
-use tests::world::address;
+use tests::world::{add_container, address};
 use tests::{Appliance, Attach, Config, Lab, Proc, World};
 
 /// System calls that a change on disk is made of.
@@ -444,10 +443,7 @@ fn save_writes_what_runs_and_keeps_the_operators_comments() {
     assert_eq!(fs::read_to_string(&path).expect("the file"), text, "not a byte");
     world.app.must("guest del ct2");
     world.app.must("adapter set ct1 eth0 mtu 1400");
-    world.lab.host("ct3");
-    world.app.must("guest add ct3 container");
-    let port = tap("ct3", "eth0");
-    world.app.must(&format!("adapter add ct3 eth0 port {port} ip {}", address(3)));
+    add_container(&world.lab, &world.app, 3, "");
     world.app.must("network add lan7 host-only");
     world.app.must(&format!("route add 203.0.113.0/24 via {}", address(3)));
     assert_eq!(world.app.json("show config --diff")["same"], false);
