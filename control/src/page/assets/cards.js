@@ -1,6 +1,6 @@
 // Guests as boxes, with the adapters that they have in one lane.
 
-import { cut, mark, say, svg } from "./elements.js";
+import { cut, cutName, mark, say, svg } from "./elements.js";
 import { labelKey } from "./history.js";
 import { stateOf } from "./lanes.js";
 import { bitRate, count, packetRate } from "./units.js";
@@ -32,11 +32,11 @@ export function cardOf(card, lane, place, size) {
   const adapter = svg("rect", { class: "plug", x: width / 2 - 13, y: -5, width: 26, height: 10, rx: 3 });
   const kind = card.kind === "vm" ? "VM" : "container";
   const shown = card.kind === "vm" || size.isWhole ? kind : "ct";
-  const room = Math.floor((width - 34) / 8) - shown.length;
+  const room = width - 34 - shown.length * 8;
   box.append(
     svg("title", {}, `${card.guest}, ${kind}`),
     frame,
-    svg("text", { class: "name", x: 12, y: 19 }, cut(card.guest, room)),
+    svg("text", { class: "name", x: 12, y: 19 }, cutName(card.guest, room)),
     svg("text", { class: "kind", x: width - 12, y: 19, "text-anchor": "end" }, shown),
   );
   if (card.adapters.length > 0) box.append(adapter);

@@ -49,7 +49,19 @@ export function become(old, fresh) {
   }
 }
 
-/** Text cut to so many characters, with a sign that it was. */
+/** Text cut to so many characters, with a sign where: its end stays, for names that begin alike often differ there. */
 export function cut(text, length) {
-  return text.length <= length ? text : `${text.slice(0, Math.max(1, length - 1))}…`;
+  if (text.length <= length) return text;
+  const end = Math.floor(Math.max(0, length - 1) / 3);
+  return `${text.slice(0, Math.max(1, length - 1 - end))}…${text.slice(text.length - end)}`;
+}
+
+const ruler = document.createElement("canvas").getContext("2d");
+
+/** A name cut to so many pixels in the font of names (page.css): letters differ in width by a factor of four. */
+export function cutName(name, pixels) {
+  ruler.font = '650 14px system-ui, "DejaVu Sans", sans-serif';
+  let length = name.length;
+  while (length > 2 && ruler.measureText(cut(name, length)).width > pixels) length -= 1;
+  return cut(name, length);
 }

@@ -1,7 +1,7 @@
 // What guests hang on: the router, shared ports, networks; and the host's own ports and what is outside.
 
 import { dropped } from "./cards.js";
-import { cut, mark, say, svg } from "./elements.js";
+import { cut, cutName, mark, say, svg } from "./elements.js";
 import { portKey } from "./history.js";
 import { portState } from "./lanes.js";
 import { bitRate, count, packetRate } from "./units.js";
@@ -16,10 +16,10 @@ class Box {
     this.rows = 1;
     this.frame = svg("rect", { class: "box", width, rx: 8 });
     this.box = svg("g", { class: className, transform: `translate(${x} ${y})` }, this.frame);
-    const room = Math.floor((width - 34) / 8.2) - kind.length;
+    const room = width - 34 - kind.length * 8;
     this.box.append(
       svg("title", {}, `${title} ${kind}`),
-      svg("text", { class: "name", x: 12, y: FIRST }, cut(title, Math.max(room, 8))),
+      svg("text", { class: "name", x: 12, y: FIRST }, cutName(title, room)),
       svg("text", { class: "kind", x: width - 12, y: FIRST, "text-anchor": "end" }, kind),
     );
   }

@@ -22,6 +22,9 @@ export function addressesOf(adapter) {
   return adapter["guest-side"].addresses.map((address) => address.address);
 }
 
+/** guest2 before guest10. */
+const NATURAL = new Intl.Collator("en", { numeric: true });
+
 /** What a filter looks at. */
 function words(guest, adapter, picture) {
   const { network, mode } = adapter;
@@ -71,6 +74,7 @@ export function lanesOf(picture, filter) {
       if (card.isWanted) on.cards.push(card);
     }
   }
+  for (const { cards } of lanes.values()) cards.sort((a, b) => NATURAL.compare(a.guest, b.guest));
   const servers = new Set(picture.networks.filter((network) => network.server).map((network) => network.network));
   const isTold = (lane) =>
     lane.kind !== "network" || lane.all > 0 || lane.uplink !== null || servers.has(lane.network);
