@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use std::cell::Cell;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
