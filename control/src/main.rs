@@ -33,12 +33,24 @@ fn main() -> ExitCode {
     }
 }
 
+/// Exit code of a start that fails until the operator has written something else (EX_CONFIG of sysexits.h): the
+/// unit has it not tried again.
+#[cfg(feature = "dpdk")]
+const CONFIGURATION: u8 = 78;
+
 #[cfg(feature = "dpdk")]
 fn run(config: std::path::PathBuf, interactive: bool, apply: bool, eal: Vec<String>) -> ExitCode {
+    use control::appliance::StartError;
     let options = control::appliance::RunOptions { config, interactive, apply, eal_args: eal };
     match control::appliance::run(&options) {
         Ok(never) => match never {},
-        Err(error) => fail(&error),
+        Err(error) => {
+            let code = fail(&error);
+            match error {
+                StartError::Config(_) | StartError::Arguments(_) => ExitCode::from(CONFIGURATION),
+                _ => code,
+            }
+        }
     }
 }
 

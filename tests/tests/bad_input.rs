@@ -1,10 +1,10 @@
-//! Wrong input: one clear line, exit 1 or a counted event, nothing else disturbed.
+//! Wrong input: one clear line, exit 1 (78) or a counted event, nothing else disturbed.
 
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
-use tests::appliance::{ctl, fails, fails_as};
+use tests::appliance::{ctl, fails, fails_as, failure};
 use tests::balance::{count, rows, stats};
 use tests::config::tap;
 use tests::counts::RANDOM_FRAMES;
@@ -140,6 +140,19 @@ fn what_is_illegal_together_is_refused_by_name() {
     );
     let other = "addresses = [\"192.0.2.12/32\"]";
     refuses(&lab, &one(address).vm("vm1").adapter("eth0", "shared:venet9", other), &["venet9"]);
+}
+
+/// By which a service manager knows that there is nothing to wait for (EX_CONFIG).
+#[test]
+fn the_exit_code_says_whether_it_is_the_configuration() {
+    let lab = Lab::new();
+    let code = |config: &Config| failure(&lab, config, &mut Command::new(binary())).0;
+    assert_eq!(
+        code(&Config::new(&lab).text("[[guest]]\nname = \"ct1\"\nkind = \"ship\"")),
+        Some(78)
+    );
+    let device = "[[uplink]]\nname = \"up0\"\ndevice = \"net_nosuch0\"";
+    assert_eq!(code(&Config::new(&lab).text(device)), Some(1));
 }
 
 #[test]

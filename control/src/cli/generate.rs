@@ -55,6 +55,7 @@ const SECTIONS: &[(&str, &[(&str, &str)])] = &[
         &[
             ("0", "All was done."),
             ("1", "Something is wrong; standard error says what, and what would be right."),
+            ("78", "The same of `run`, where it is the configuration: to try again can't help."),
         ],
     ),
 ];
