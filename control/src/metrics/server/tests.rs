@@ -59,7 +59,7 @@ fn a_request_that_names_another_host_is_told_nothing() {
         "GET http://evil.example/metrics HTTP/1.1\r\nHost: localhost",
         "GET /metrics HTTP/1.1\r\nHost: localhost\r\nHost: evil.example",
     ] {
-        assert_eq!(lab.send(&format!("{head}\r\nConnection: close\r\n\r\n")).0, 421, "{head}");
+        assert_eq!(lab.send(format!("{head}\r\nConnection: close\r\n\r\n")).0, 421, "{head}");
     }
     assert_eq!(lab.send("GET /metrics HTTP/1.1\r\nConnection: close\r\n\r\n").0, 400);
     assert_eq!(lab.send("GET /metrics HTTP/1.0\r\n\r\n").0, 400);
