@@ -277,6 +277,20 @@ pub struct PortPatch {
     /// (queue, worker core): which worker polls which receive queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_worker: Option<(u16, usize)>,
+    /// Uplink: the server's public addresses with prefix length, in place of those that it has.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "prefix::optional_list")]
+    #[schema(value_type = Option<Vec<String>>)]
+    pub addresses: Option<Vec<IpNet>>,
+    /// Uplink: next hop of the default route, in place of that before; none where empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<String>>)]
+    pub gateway: Option<Vec<IpAddr>>,
+    /// Uplink: whether registered addresses are probed on it before use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<bool>,
+    /// Host port and shared tap: whether we set up the kernel's end from now on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configure: Option<bool>,
 }
 
 /// One change that an operator asks for. A batch of them is one transaction.
@@ -372,6 +386,13 @@ pub enum Change {
     },
     /// Destination class for accounting and rates.
     ClassAdd {
+        class: Name,
+        #[schema(value_type = Vec<String>)]
+        #[serde(with = "prefix::list")]
+        prefixes: Vec<IpNet>,
+    },
+    /// Other destinations for a class; its number, rates and accounts stay.
+    ClassSet {
         class: Name,
         #[schema(value_type = Vec<String>)]
         #[serde(with = "prefix::list")]

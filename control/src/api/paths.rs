@@ -84,7 +84,7 @@ fn documented() -> OpenApiRouter<Api> {
         .routes(routes!(program::events))
         .routes(routes!(program::accounting))
         .routes(routes!(program::classes))
-        .routes(routes!(program::class, program::class_add, program::class_del))
+        .routes(routes!(program::class, program::class_add, program::class_set, program::class_del))
         .routes(routes!(guests::list))
         .routes(routes!(guests::show, guests::add, guests::del))
         .routes(routes!(guests::drops))

@@ -2,12 +2,13 @@
 
 use super::Appliance;
 use crate::accounts::{ALL, Accounts, Lines, OTHER, Traffic};
-use crate::api::backend::Refusal;
+use crate::api::backend::{Refusal, RefusalKind};
 use crate::api::view::{self, EventKind};
 use crate::model::Name;
 use crate::registry::{AdapterKey, Class};
 use dataplane::counters::{AdapterCounter, ClassCounts};
 use dataplane::ids::{AdapterId, ClassId};
+use ipnet::IpNet;
 use std::time::{Duration, Instant};
 
 /// Between two writes of what is counted, at least: about what a kill loses of it.
@@ -90,6 +91,15 @@ impl Appliance {
             self.accounts.class_begins(name, keys.iter().map(|(key, _)| key).zip(raw));
         }
         Ok(())
+    }
+
+    /// A class has other prefixes: what was counted by it goes on.
+    pub(super) fn class_changed(&mut self, old: &Class, new: &Class) -> Result<(), Refusal> {
+        let registry = &self.registry;
+        let has_moved =
+            |prefix: &IpNet| registry.class_of(prefix).is_some_and(|class| *class != new.name);
+        let changed = self.publisher.class_change(old, new, has_moved);
+        changed.map_err(|error| Refusal::new(RefusalKind::Internal, error.to_string()))
     }
 
     pub(super) fn class_out(&mut self, class: &Class) -> Result<(), Refusal> {

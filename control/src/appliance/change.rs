@@ -129,6 +129,11 @@ impl Appliance {
                     adapters += usize::from(matches!(effect, Effect::AdapterAdded(_)));
                 }
                 Effect::RouteAdded(route) => long += usize::from(is_long(&route.prefix)),
+                // Each address alone, and its prefix.
+                Effect::PortAttached(new) | Effect::PortChanged { new, .. } => {
+                    let of = |net: &IpNet| 1 + usize::from(is_long(net));
+                    long += new.addresses.iter().map(of).sum::<usize>();
+                }
                 Effect::StaticMacAdded(_) => macs += 1,
                 _ => {}
             }
@@ -254,6 +259,7 @@ impl Appliance {
                 Ok(())
             }
             Effect::ClassAdded(class) => self.class_in(class),
+            Effect::ClassChanged { old, new } => self.class_changed(old, new),
             Effect::ClassRemoved(class) => self.class_out(class),
             Effect::GuestAdded(_) | Effect::GuestRemoved(_) => Ok(()),
         }

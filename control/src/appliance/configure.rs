@@ -37,7 +37,7 @@ impl Appliance {
             self.would_take(&diff)?;
         } else if !diff.changes.is_empty() {
             self.change_whole(&diff)?;
-            self.note_taken_over(config.fingerprint());
+            self.note_taken_over(config);
         }
         Ok(told(&diff, dry_run))
     }
@@ -73,7 +73,7 @@ impl Appliance {
             })?;
         }
         let after = config::parse(&file, &merged).map_err(|errors| wrong(&errors))?;
-        self.note_taken_over(after.fingerprint());
+        self.note_taken_over(&after);
         let is_gone = |difference: &&Difference| !difference.what.starts_with("appliance ");
         let lines = diff.differences.iter().filter(is_gone).map(ToString::to_string).collect();
         Ok(Configured { dry_run: false, lines, at_start: Vec::new() })
@@ -112,13 +112,19 @@ impl Appliance {
         })
     }
 
-    /// Where what was applied is what the appliance's own file says, the next start has nothing to report.
-    fn note_taken_over(&mut self, fingerprint: u64) {
-        if self.read_file().is_ok_and(|file| file.fingerprint() == fingerprint) {
-            self.registry.set_imported(fingerprint);
-            if let Err(refusal) = self.store.commit(&mut self.registry) {
-                self.event(&refusal.message);
-            }
+    /// Where what was applied is what the appliance's own file says, the next start has nothing to report; and
+    /// what is set on ports from now on stays as long as the file says of them what it says now.
+    fn note_taken_over(&mut self, config: &Config) {
+        let Ok(file) = self.read_file() else { return };
+        if file.fingerprint() == config.fingerprint() {
+            self.registry.set_imported(config.fingerprint());
+        }
+        if file.ports == config.ports {
+            self.registry.adopt_ports(&config.ports);
+            self.config.ports.clone_from(&config.ports);
+        }
+        if let Err(refusal) = self.store.commit(&mut self.registry) {
+            self.event(&refusal.message);
         }
     }
 }

@@ -85,7 +85,10 @@ impl Appliance {
             self.remove_port(&label, true);
             self.failed.remove(&label);
         }
-        self.accounts.forget(&adapter.key());
+        // One that the same batch adds again under its name goes on with its account.
+        if self.registry.adapter_by_key(&adapter.key()).is_none() {
+            self.accounts.forget(&adapter.key());
+        }
         result
     }
 
@@ -232,6 +235,11 @@ impl Appliance {
         let label = PortLabel::Named(new.name.clone());
         if old.mtu != new.mtu {
             self.set_device_mtu(&label, new.mtu)?;
+        }
+        if new.role == PortRole::Uplink {
+            self.uplink_changed(old, new)?;
+        }
+        if (old.mtu, old.configure) != (new.mtu, new.configure) {
             self.configure_named(new)?;
         }
         match (old.started, new.started) {
@@ -244,6 +252,23 @@ impl Appliance {
             _ => {}
         }
         Ok(())
+    }
+
+    /// An uplink's addresses, gateway or probing change: tables first, then who is answered for, then the
+    /// server's own end.
+    fn uplink_changed(&mut self, old: &Arc<Port>, new: &Arc<Port>) -> Result<(), Refusal> {
+        let has_moved = (&old.addresses, &old.gateways) != (&new.addresses, &new.gateways);
+        if has_moved && let Err(refusal) = self.told(|p| p.uplink_change(new)) {
+            self.port_withdraw(new)?;
+            self.close_again(&PortLabel::Named(new.name.clone()), &refusal);
+            return Err(refusal);
+        }
+        if has_moved || old.probe != new.probe {
+            // By what it is at the batch's end: a guest that joins meanwhile is probed by that.
+            let last = self.registry.port(&new.name).unwrap_or(new).clone();
+            self.reclaim_uplink(old, &last);
+        }
+        if old.addresses != new.addresses { self.refresh_host() } else { Ok(()) }
     }
 
     fn set_device_mtu(&mut self, label: &PortLabel, mtu: u16) -> Result<(), Refusal> {

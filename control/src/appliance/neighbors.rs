@@ -5,7 +5,7 @@ use super::arp::Held;
 use crate::api::view::{EventKind, PortLabel};
 use crate::model::Mode;
 use crate::neighbor::proxy::World;
-use crate::neighbor::{ClaimAction, ClaimWish, NeighborAction, Station, Target};
+use crate::neighbor::{ClaimAction, ClaimWish, NeighborAction, NeighborState, Station, Target};
 use crate::registry::{Adapter, Neighbor, Network, Port};
 use dataplane::counters::{DropReason, PortCounter};
 use dataplane::frame::Frame;
@@ -14,6 +14,7 @@ use dataplane::punt::Inject;
 use dataplane::wire::arp::Arp;
 use dataplane::wire::ethernet::MacAddr;
 use ipnet::IpNet;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -209,6 +210,47 @@ impl Appliance {
         let fixed: Vec<Neighbor> = self.registry.neighbors().cloned().collect();
         self.act_on_neighbors(actions);
         fixed.iter().filter(|fixed| fixed.dev == uplink.name).for_each(|f| self.fix_neighbor(f));
+    }
+
+    /// An uplink's addresses, gateway or probing have changed. The server's addresses are claimed as they are
+    /// when an uplink joins. What is up stays up: an address that has come inside a prefix is announced, and
+    /// who has it too will contest it; one that is being asked for in vain is up.
+    pub(super) fn reclaim_uplink(&mut self, old: &Port, new: &Port) {
+        let Some(port) = self.named_port(&new.name) else { return };
+        let now_ms = self.now_ms();
+        let own = |uplink: &Port| -> BTreeSet<Ipv4Addr> {
+            uplink.addresses.iter().filter_map(|net| ipv4_of(net.addr())).collect()
+        };
+        for ip in own(old).difference(&own(new)) {
+            self.claims.withdraw(now_ms, Target { port, ip: *ip });
+        }
+        // Known on its link, and no longer there.
+        let strangers = self.neighbors.entries().filter(|(target, state)| {
+            let is_fixed = matches!(state, NeighborState::Static(_));
+            target.port == port && !is_fixed && !self.is_wanted_on(port, target.ip)
+        });
+        let strangers: Vec<Target> = strangers.map(|(target, _)| target).collect();
+        let mut actions = Vec::new();
+        for target in strangers {
+            self.neighbors.remove(target, &mut actions);
+        }
+        self.act_on_neighbors(actions);
+        self.claim_uplink(new);
+        let is_inside = |uplink: &Port, ip: Ipv4Addr| {
+            uplink.addresses.iter().any(|net| net.contains(&IpAddr::V4(ip)))
+        };
+        let mut actions = Vec::new();
+        for ip in self.registry.adapters().flat_map(|adapter| hosts(adapter)) {
+            if is_inside(new, ip) && !is_inside(old, ip) {
+                self.claims.announce_again(now_ms, Target { port, ip }, &mut actions);
+            }
+        }
+        self.act_on_claims(actions);
+    }
+
+    /// Whether a neighbor is looked for on an uplink's link: within a prefix there, and not one of us.
+    fn is_wanted_on(&self, uplink: PortId, ip: Ipv4Addr) -> bool {
+        self.publisher.connected_port(ip) == Some(uplink) && self.surroundings().owner(ip).is_none()
     }
 
     /// A port's link came up.

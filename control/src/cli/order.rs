@@ -231,6 +231,19 @@ pub(super) fn port_queue(values: &Values) -> Made {
     change(Change::PortSet { port: values.named_port("PORT")?, set })
 }
 
+pub(super) fn port_link(values: &Values) -> Made {
+    if values.only(&["PORT"]) {
+        return Err("nothing to set: want KEY VALUE, like mtu 1400 or ip 192.0.2.1/24".into());
+    }
+    let set = PortPatch {
+        addresses: values.prefixes("ip")?,
+        gateway: values.addresses("gateway")?,
+        probe: values.switch("probe"),
+        ..Default::default()
+    };
+    change(Change::PortSet { port: values.named_port("PORT")?, set })
+}
+
 /// The port asked about; none for all.
 fn asked_port(values: &Values) -> Result<Option<PortLabel>, String> {
     match values.text("all|PORT") {
@@ -472,6 +485,11 @@ pub(super) fn show_macs(values: &Values) -> Made {
 pub(super) fn class_add(values: &Values) -> Made {
     let prefixes = values.prefixes("PREFIX")?.unwrap_or_default();
     change(Change::ClassAdd { class: values.need("CLASS")?, prefixes })
+}
+
+pub(super) fn class_set(values: &Values) -> Made {
+    let prefixes = values.prefixes("PREFIX")?.unwrap_or_default();
+    change(Change::ClassSet { class: values.need("CLASS")?, prefixes })
 }
 
 pub(super) fn class_del(values: &Values) -> Made {

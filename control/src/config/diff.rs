@@ -5,8 +5,10 @@
 //! default that the file leaves out counts as said. A MAC that it leaves out matches any.
 
 mod batch;
+mod classes;
 mod compare;
 mod limits;
+mod ports;
 
 use super::Config;
 use super::fields::of_appliance;
@@ -49,14 +51,14 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Compares what is registered. The batch leaves named ports alone: at a start they are the file's already.
+/// Compares what is registered.
 ///
 /// # Errors
 /// The file can't be a state together with this appliance's identity; a file that was loaded without
 /// error always can.
 pub fn diff(config: &Config, running: &Registry) -> Result<Diff, Refusal> {
     let pair = Pair::new(config, running)?;
-    Ok(Diff { differences: compare::compare(&pair.wanted, running), changes: pair.changes(false) })
+    Ok(Diff { differences: compare::compare(&pair.wanted, running), changes: pair.changes() })
 }
 
 /// Compares everything, the appliance's own settings and named ports as well, for an appliance that runs
@@ -75,7 +77,7 @@ pub fn diff_live(
     compare::fields(&mut differences, "appliance", new, old);
     differences.iter_mut().for_each(|difference| difference.needs_start = true);
     differences.extend(compare::compare(&pair.wanted, running));
-    Ok(Diff { differences, changes: pair.changes(true) })
+    Ok(Diff { differences, changes: pair.changes() })
 }
 
 /// The file as a state, and what runs.

@@ -1,8 +1,9 @@
 //! What a start finds: the file, and what an earlier run left in `state_dir`.
 //!
-//! Ports are the file's. Guests, adapters, networks, routes and classes are the state's once there is
-//! one, since changes made live must survive a restart; an empty state takes the file's. A file that was
-//! changed since it was last taken over is reported, and taken over only where that is asked for.
+//! Ports are the file's, with what was set on them live while it says the same. Guests, adapters, networks,
+//! routes and classes are the state's once there is one, since changes made live must survive a restart; an
+//! empty state takes the file's. A file that was changed since it was last taken over is reported, and taken
+//! over only where that is asked for.
 
 use super::{Config, Difference, diff};
 use crate::registry::{Document, Identity, Refusal, Registry};

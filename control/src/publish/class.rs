@@ -7,7 +7,7 @@ use dataplane::ids::{AdjacencyId, ClassId};
 use dataplane::io::Io;
 use dataplane::table::{Ipv4FibWriter, Qsbr};
 use ipnet::IpNet;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Groups of the table: one per /24 that holds anything longer. As many as all classes together may have
@@ -18,7 +18,7 @@ const GROUPS: usize = crate::registry::CLASS_PREFIXES_MAX;
 /// place of adjacencies, and is there from the first class on.
 pub(super) struct Classes {
     qsbr: Arc<Qsbr>,
-    table: Option<Ipv4FibWriter>,
+    pub(super) table: Option<Ipv4FibWriter>,
     ids: BTreeMap<Name, ClassId>,
 }
 
@@ -41,8 +41,8 @@ impl Classes {
 }
 
 /// The IPv4 prefixes of a class, address in host order, and length. IPv6 is not routed yet.
-fn prefixes(class: &Class) -> impl Iterator<Item = (u32, u8)> + '_ {
-    class.prefixes.iter().filter_map(|prefix| match prefix {
+fn prefixes(all: &[IpNet]) -> impl Iterator<Item = (u32, u8)> + '_ {
+    all.iter().filter_map(|prefix| match prefix {
         IpNet::V4(net) => Some((u32::from(net.network()), net.prefix_len())),
         IpNet::V6(_) => None,
     })
@@ -59,7 +59,7 @@ impl<I: Io> Publisher<I> {
         let qsbr = &self.classes.qsbr;
         let table =
             self.classes.table.get_or_insert_with(|| Ipv4FibWriter::new(GROUPS, qsbr.clone()));
-        for (address, len) in prefixes(class) {
+        for (address, len) in prefixes(&class.prefixes) {
             table.insert(address, len, AdjacencyId(id.0.into()))?;
         }
         let is_first = self.classes.ids.is_empty();
@@ -72,6 +72,40 @@ impl<I: Io> Publisher<I> {
         Ok(id)
     }
 
+    /// A class has other prefixes; its number stays, and with it what is counted and limited by it. What
+    /// another class has now (`has_moved`) is that one's to replace, so that it is in one of both all along.
+    ///
+    /// # Errors
+    /// The table is full; nothing is changed then.
+    pub fn class_change(
+        &mut self,
+        old: &Class,
+        new: &Class,
+        has_moved: impl Fn(&IpNet) -> bool,
+    ) -> Published {
+        let classes = &mut self.classes;
+        let (Some(id), Some(table)) = (classes.ids.get(&new.name), &mut classes.table) else {
+            return Ok(());
+        };
+        let set = |class: &Class| class.prefixes.iter().copied().collect::<BTreeSet<IpNet>>();
+        let (old, new) = (set(old), set(new));
+        let added: Vec<IpNet> = new.difference(&old).copied().collect();
+        for (place, (address, len)) in prefixes(&added).enumerate() {
+            if let Err(full) = table.insert(address, len, AdjacencyId(id.0.into())) {
+                for (address, len) in prefixes(&added).take(place) {
+                    table.remove(address, len);
+                }
+                return Err(full.into());
+            }
+        }
+        let gone = old.difference(&new).filter(|prefix| !has_moved(prefix));
+        let gone: Vec<IpNet> = gone.copied().collect();
+        for (address, len) in prefixes(&gone) {
+            table.remove(address, len);
+        }
+        Ok(())
+    }
+
     /// A class goes. Its number is another's later.
     ///
     /// # Errors
@@ -81,7 +115,7 @@ impl<I: Io> Publisher<I> {
             return Ok(());
         }
         if let Some(table) = &mut self.classes.table {
-            for (address, len) in prefixes(class) {
+            for (address, len) in prefixes(&class.prefixes) {
                 table.remove(address, len);
             }
         }

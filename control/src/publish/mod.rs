@@ -19,6 +19,7 @@ mod rib;
 mod route;
 #[cfg(test)]
 mod tests;
+mod uplink;
 mod workers;
 
 pub use adapter::port_label;

@@ -1,12 +1,13 @@
-//! Routes: our own addresses, connected prefixes, the operator's routes. Next hops are in `hop`.
+//! Routes: our own addresses and the operator's routes. Next hops are in `hop`, what uplinks bring in `uplink`.
 
-use super::adapter::{ipv4_addresses, prefix};
+use super::adapter::prefix;
 use super::hop::Hop;
 use super::rib::{Entry, Source};
+use super::uplink::Link;
 use super::{PortEntry, PublishError, Published, Publisher, Role};
 use crate::api::view::PortLabel;
 use crate::model::{Name, Via};
-use crate::registry::{Port, Route};
+use crate::registry::Route;
 use dataplane::ids::{AdapterId, AdjacencyId, PortId};
 use dataplane::io::Io;
 use dataplane::table::{Adjacency, AdjacencyKind, AdjacencyWriter};
@@ -22,12 +23,12 @@ pub(super) struct Routes {
     local: AdjacencyId,
     /// What a route without a way leads to.
     nowhere: AdjacencyId,
-    /// Uplinks that have joined and not left.
-    uplinks: BTreeSet<PortId>,
+    /// Uplinks that have joined and not left, with what is in force of each one's link.
+    pub(super) uplinks: HashMap<PortId, Link>,
     /// Addresses of ours, and by how many they are named.
     locals: HashMap<Ipv4Addr, usize>,
     /// Those of them that are an uplink's, and so the server's where it has a port.
-    server_addresses: BTreeSet<Ipv4Addr>,
+    pub(super) server_addresses: BTreeSet<Ipv4Addr>,
     pub(super) hops: HashMap<(PortId, Ipv4Addr), Hop>,
     /// On-link rows: connected prefixes and `dev` routes.
     pub(super) gleans: HashMap<(PortId, Ipv4Net), AdjacencyId>,
@@ -39,6 +40,8 @@ pub(super) struct Routes {
     pub(super) resolved: HashMap<Ipv4Net, Resolved>,
     /// The row towards the server, and its port.
     host: Option<(PortId, AdjacencyId)>,
+    /// Whom ICMP errors are from; the link-local gateway where absent.
+    pub(super) icmp_source: Option<Ipv4Addr>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,7 +83,7 @@ impl Routes {
         Ok(Self {
             local: adjacencies.add(way(AdjacencyKind::Local, PortId::NONE))?,
             nowhere: adjacencies.add(way(AdjacencyKind::Prohibit, PortId::NONE))?,
-            uplinks: BTreeSet::new(),
+            uplinks: HashMap::new(),
             locals: HashMap::new(),
             server_addresses: BTreeSet::new(),
             hops: HashMap::new(),
@@ -89,6 +92,7 @@ impl Routes {
             by_dev: HashMap::new(),
             resolved: HashMap::new(),
             host: None,
+            icmp_source: None,
         })
     }
 
@@ -106,76 +110,6 @@ impl Routes {
 }
 
 impl<I: Io> Publisher<I> {
-    /// An uplink, open already, joins: its addresses, connected prefixes, gateway and networks. One
-    /// that is there already stays as it is.
-    ///
-    /// # Errors
-    /// A table is full or a worker does not answer; nothing of it stays then, so that it may be tried
-    /// again.
-    pub fn uplink_up(&mut self, port: &Port) -> Published {
-        let id = self.open_entry(&port.name)?.id;
-        if !self.routes.uplinks.insert(id) {
-            return Ok(());
-        }
-        let joined = self.uplink_join(port, id);
-        if joined.is_err() {
-            // The first error is the one to tell.
-            let _ = self.uplink_down(port);
-        }
-        joined
-    }
-
-    fn uplink_join(&mut self, port: &Port, id: PortId) -> Published {
-        for net in addresses(port) {
-            self.routes.server_addresses.insert(net.addr());
-            self.local_up(net.addr())?;
-            let connected = net.trunc();
-            if connected.prefix_len() < 32 {
-                let glean = self.glean(id, connected)?;
-                self.say(prefix(connected), Source::Connected, glean)?;
-            }
-        }
-        for gateway in ipv4_addresses(&port.gateways) {
-            let hop = self.hop_up(id, gateway)?;
-            self.say((0, 0), Source::Default, hop)?;
-        }
-        if let Some(net) = addresses(port).next() {
-            self.workers.set_icmp_source(net.addr())?;
-        }
-        self.uplink_networks_up(&port.name)?;
-        self.dev_up(&port.name)?;
-        self.rehop_all()?;
-        self.finish()
-    }
-
-    /// An uplink leaves.
-    ///
-    /// # Errors
-    /// A worker does not answer.
-    pub fn uplink_down(&mut self, port: &Port) -> Published {
-        let Ok(id) = self.open_entry(&port.name).map(|entry| entry.id) else { return Ok(()) };
-        if !self.routes.uplinks.remove(&id) {
-            return Ok(());
-        }
-        self.uplink_networks_down(&port.name)?;
-        self.dev_down(&port.name)?;
-        for gateway in ipv4_addresses(&port.gateways) {
-            self.unsay((0, 0), Source::Default);
-            self.hop_down(id, gateway);
-        }
-        for net in addresses(port) {
-            let connected = net.trunc();
-            if connected.prefix_len() < 32 {
-                self.unsay(prefix(connected), Source::Connected);
-                self.glean_down(id, connected);
-            }
-            self.routes.server_addresses.remove(&net.addr());
-            self.local_down(net.addr());
-        }
-        self.rehop_all()?;
-        self.finish()
-    }
-
     /// The server's port, open already, joins: from now on it owns the uplinks' addresses. One that is
     /// there already stays as it is.
     ///
@@ -307,7 +241,7 @@ impl<I: Io> Publisher<I> {
         hops.into_iter().try_for_each(|hop| self.rehop_one(hop))
     }
 
-    fn rehop_all(&mut self) -> Published {
+    pub(super) fn rehop_all(&mut self) -> Published {
         let hops: Vec<Ipv4Addr> = self.routes.by_hop.keys().copied().collect();
         hops.into_iter().try_for_each(|hop| self.rehop_one(hop))
     }
@@ -327,7 +261,7 @@ impl<I: Io> Publisher<I> {
     }
 
     /// A port is there: the operator's routes to it lead somewhere.
-    fn dev_up(&mut self, name: &Name) -> Published {
+    pub(super) fn dev_up(&mut self, name: &Name) -> Published {
         for net in self.routes_to(name) {
             let (resolved, adjacency) = self.resolve_dev(name, net)?;
             self.reroute(net, resolved, adjacency)?;
@@ -336,7 +270,7 @@ impl<I: Io> Publisher<I> {
     }
 
     /// It goes: they lead nowhere, before the rows that they named are given up.
-    fn dev_down(&mut self, name: &Name) -> Published {
+    pub(super) fn dev_down(&mut self, name: &Name) -> Published {
         let nowhere = self.routes.nowhere;
         let nets = self.routes_to(name);
         nets.into_iter().try_for_each(|net| self.reroute(net, Resolved::Nowhere, nowhere))
@@ -379,7 +313,7 @@ impl<I: Io> Publisher<I> {
         };
         let (id, role) = (entry.id, entry.role);
         match (role, self.routes.host) {
-            (Role::Uplink, _) if self.routes.uplinks.contains(&id) => {
+            (Role::Uplink, _) if self.routes.uplinks.contains_key(&id) => {
                 Ok((Resolved::Glean(id), self.glean(id, net)?))
             }
             (Role::Host, Some((_, host))) => Ok((Resolved::Host, host)),
@@ -395,7 +329,7 @@ impl<I: Io> Publisher<I> {
         }
     }
 
-    fn open_entry(&self, name: &Name) -> Result<&PortEntry, PublishError> {
+    pub(super) fn open_entry(&self, name: &Name) -> Result<&PortEntry, PublishError> {
         let label = PortLabel::Named(name.clone());
         self.ports.get(&label).ok_or_else(|| PublishError::NoPort(label.to_string()))
     }
@@ -427,11 +361,4 @@ fn disown<K: Hash + Eq>(lists: &mut HashMap<K, BTreeSet<Ipv4Net>>, by: &K, net: 
             lists.remove(by);
         }
     }
-}
-
-fn addresses(port: &Port) -> impl Iterator<Item = Ipv4Net> {
-    port.addresses.iter().filter_map(|net| match net {
-        IpNet::V4(net) => Some(*net),
-        IpNet::V6(_) => None,
-    })
 }

@@ -172,7 +172,7 @@ impl Registry {
         field: &'static str,
         net: &IpNet,
     ) -> Result<(), Refusal> {
-        self.check_free_of_neighbors(field, net)?;
+        self.check_free_of_neighbors(field, net, |_| true)?;
         self.check_free_of_routes(field, net)
     }
 
@@ -200,14 +200,16 @@ impl Registry {
         }
     }
 
-    /// Refuses a prefix with a fixed neighbor in it.
+    /// Refuses a prefix with a fixed neighbor in it, on a port that matters.
     pub(super) fn check_free_of_neighbors(
         &self,
         field: &'static str,
         net: &IpNet,
+        matters: impl Fn(&Name) -> bool,
     ) -> Result<(), Refusal> {
         let (first, last) = bounds(net);
-        match self.tables.neighbors.range(first..=last).next() {
+        let mut within = self.tables.neighbors.range(first..=last);
+        match within.find(|(_, neighbor)| matters(&neighbor.dev)) {
             None => Ok(()),
             Some((ip, neighbor)) => {
                 let message = format!(
@@ -237,7 +239,7 @@ impl Registry {
                 }
                 _ => None,
             };
-            self.check_free_of_neighbors(FIELD, &IpNet::from(*ip))?;
+            self.check_free_of_neighbors(FIELD, &IpNet::from(*ip), |_| true)?;
             if let Some(holder) = holder {
                 let message = format!(
                     "gateway {ip} is an address of {holder}; the gateway of a host-routed adapter \

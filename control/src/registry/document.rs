@@ -13,7 +13,7 @@ use super::item::{
 };
 use super::refusal::{Missing, Refusal};
 use super::{Identity, Registry};
-use crate::model::{Name, PortRole, PortWish};
+use crate::model::{Name, PortPatch, PortRole, PortWish};
 use dataplane::wire::ethernet::MacAddr;
 use ipnet::IpNet;
 use serde::de::Error;
@@ -256,24 +256,53 @@ impl Registry {
             self.port_attach(name, wish)?;
         }
         self.origin = Origin::Operator;
-        for port in stored.into_values() {
-            match self.port(&port.name) {
-                // What `port set` changed stays as long as the file says what it said then.
-                Some(from_file) if from_file.wish == port.wish => {
-                    let port = Port { origin: Origin::File, ..port };
-                    self.write_port(&port.name.clone(), Some(port));
-                }
-                // The file's word counts for a port that it names anew.
-                Some(_) => {}
-                None if port.origin == Origin::Operator => {
-                    self.port_attach(&port.name, &port.wish)?;
-                    self.write_port(&port.name.clone(), Some(port));
-                }
-                // It was the file's and is there no longer: whatever needs it will say so.
-                None => {}
-            }
+        let (of_file, others): (Vec<Port>, Vec<Port>) =
+            stored.into_values().partition(|port| self.port(&port.name).is_some());
+        // What was set live stays as long as the file says what it said then; the file's word counts for a
+        // port that it names anew.
+        let kept = of_file.into_iter().filter(|port| {
+            self.port(&port.name).is_some_and(|from_file| from_file.wish == port.wish)
+        });
+        let kept: Vec<Port> = kept.collect();
+        // Addresses may have moved from one to another: all are let go before any is taken.
+        for port in &kept {
+            let (addresses, gateways) = (Vec::new(), Vec::new());
+            let port = Port { origin: Origin::File, addresses, gateways, ..port.clone() };
+            self.write_port(&port.name.clone(), Some(port));
+        }
+        for port in kept {
+            let (addresses, gateway) = (Some(port.addresses), Some(port.gateways));
+            let set = PortPatch { addresses, gateway, ..PortPatch::default() };
+            self.port_set(&port.name, &set)?;
+        }
+        // One that was the file's and is there no longer is gone: whatever needs it will say so.
+        for port in others.into_iter().filter(|port| port.origin == Origin::Operator) {
+            let (addresses, gateway) = (port.addresses.clone(), port.gateways.clone());
+            let wish = PortWish { addresses, gateway, ..port.wish.clone() };
+            self.port_attach(&port.name, &wish)?;
+            self.write_port(&port.name.clone(), Some(port));
         }
         Ok(())
+    }
+
+    /// Notes that the file's ports were taken over while they ran: what is set on one from now on stays as
+    /// long as the file says of it what it says now. What takes effect at a start only is still to come.
+    pub fn adopt_ports(&mut self, file_ports: &[(Name, PortWish)]) {
+        for (name, file) in file_ports {
+            let Some(old) = self.port(name) else { continue };
+            let wish = PortWish {
+                addresses: file.addresses.clone(),
+                gateway: file.gateway.clone(),
+                mtu: file.mtu,
+                probe: file.probe,
+                configure: file.configure,
+                ..old.wish.clone()
+            };
+            if (old.origin, &old.wish) != (Origin::File, &wish) {
+                let port = Port { origin: Origin::File, wish, ..Port::clone(old) };
+                self.write_port(name, Some(port));
+            }
+        }
     }
 
     fn restore_network(&mut self, network: Network) -> Result<(), Refusal> {

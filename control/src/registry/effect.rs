@@ -35,6 +35,7 @@ pub enum Effect {
     StaticMacAdded(StaticMac),
     StaticMacRemoved(StaticMac),
     ClassAdded(Arc<Class>),
+    ClassChanged { old: Arc<Class>, new: Arc<Class> },
     ClassRemoved(Arc<Class>),
 }
 

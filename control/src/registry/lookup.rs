@@ -162,6 +162,11 @@ impl Registry {
         self.tables.classes.values()
     }
 
+    /// The class that has exactly this prefix.
+    pub fn class_of(&self, prefix: &IpNet) -> Option<&Name> {
+        self.tables.prefix_classes.get(prefix)
+    }
+
     /// Who holds an address, and the prefix that it is held by.
     pub fn holder_of(&self, ip: IpAddr) -> Option<(&IpNet, &Holder)> {
         self.tables.index.holder_of(ip)

@@ -161,6 +161,7 @@ impl Registry {
             Change::MacAdd { network, mac, to } => self.mac_add(network, *mac, to),
             Change::MacDel { network, mac } => self.mac_del(network, *mac),
             Change::ClassAdd { class, prefixes } => self.class_add(class, prefixes),
+            Change::ClassSet { class, prefixes } => self.class_set(class, prefixes),
             Change::ClassDel { class } => self.class_del(class),
         }
     }

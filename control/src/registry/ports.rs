@@ -38,7 +38,7 @@ impl Registry {
         };
         self.tables.index.check(&claims, &Holder::Port(name.clone())).map_err(device)?;
         self.check_static_macs(&claims)?;
-        let own: Vec<IpNet> = port.addresses.iter().map(|net| net.addr().into()).collect();
+        let own: Vec<IpNet> = own_addresses(&port).collect();
         self.write_port(name, Some(port));
         self.check_next_hops("addresses", own)
     }
@@ -122,7 +122,7 @@ impl Registry {
             let message = format!("port {} has no gateway; only an uplink does", port.name);
             return Err(Refusal::invalid("gateway", message));
         }
-        match self.host_port() {
+        match self.host_port().filter(|other| other.name != port.name) {
             Some(other) if port.role == PortRole::Host => {
                 let message = format!("{} is the host port already; there is one", other.name);
                 Err(Refusal::conflict("role", message))
@@ -136,7 +136,7 @@ impl Registry {
         for net in &port.addresses {
             check_routable_family("addresses", net.addr())?;
             check_in_prefix("addresses", net)?;
-            let other = self.uplinks().find_map(|other| {
+            let other = self.uplinks_but(&port.name).find_map(|other| {
                 let overlaps = |theirs: &&IpNet| theirs.contains(net) || net.contains(*theirs);
                 other.addresses.iter().find(overlaps).map(|theirs| (&other.name, theirs))
             });
@@ -155,8 +155,11 @@ impl Registry {
                 );
                 return Err(Refusal::conflict("addresses", message));
             }
-            self.check_free_of_neighbors("addresses", net)?;
-            self.check_free_of_routes("addresses", &IpNet::from(net.addr()))?;
+            // Its own neighbors are on its link; its own address is nobody's.
+            self.check_free_of_neighbors("addresses", net, |dev| *dev != port.name)?;
+            let alone = IpNet::from(net.addr());
+            self.check_free_of_neighbors("addresses", &alone, |_| true)?;
+            self.check_free_of_routes("addresses", &alone)?;
             if self.tables.routes.contains_key(&net.trunc()) {
                 let prefix = net.trunc();
                 let message =
@@ -193,7 +196,7 @@ impl Registry {
             let same = |other: &&Arc<Port>| {
                 other.gateways.iter().any(|theirs| theirs.is_ipv4() == ip.is_ipv4())
             };
-            if let Some(other) = self.uplinks().find(same) {
+            if let Some(other) = self.uplinks_but(&port.name).find(same) {
                 let message =
                     format!("uplink {} has the default route already; one has it", other.name);
                 return Err(Refusal::conflict(FIELD, message));
@@ -208,6 +211,10 @@ impl Registry {
         Ok(())
     }
 
+    fn uplinks_but(&self, name: &Name) -> impl Iterator<Item = &Arc<Port>> {
+        self.uplinks().filter(move |other| other.name != *name)
+    }
+
     pub(super) fn port_set(&mut self, name: &Name, set: &PortPatch) -> Result<(), Refusal> {
         let old = self.find_port("port", name)?.clone();
         let mut new = old.clone();
@@ -216,6 +223,16 @@ impl Registry {
             new.mtu = mtu;
         }
         new.started = set.started.unwrap_or(old.started);
+        new.probe = set.probe.unwrap_or(old.probe);
+        new.configure = set.configure.unwrap_or(old.configure);
+        new.addresses = set.addresses.clone().unwrap_or(new.addresses);
+        new.gateways = set.gateway.clone().unwrap_or(new.gateways);
+        let is_moved = (&new.addresses, &new.gateways) != (&old.addresses, &old.gateways);
+        if is_moved {
+            self.check_role(&new)?;
+            let claims = Claims::of_port(&new);
+            self.tables.index.check(&claims, &Holder::Port(name.clone()))?;
+        }
         if let Some((queue, core)) = set.queue_worker {
             self.check_worker("worker", core)?;
             let count = old.queues;
@@ -229,7 +246,13 @@ impl Registry {
             return Ok(());
         }
         let mtu = new.mtu;
+        let own: Vec<IpNet> = own_addresses(&new).collect();
         self.write_port(name, Some(new));
+        if is_moved {
+            // Routes by what is on its link no more, or is ours now.
+            let before = old.addresses.iter().map(|net| net.trunc());
+            self.check_next_hops("addresses", before.chain(own))?;
+        }
         if mtu != old.mtu {
             // On a shared port the adapters' MTU is the port's.
             let on_it: Vec<Adapter> = self.adapters_on(name).map(|a| Adapter::clone(a)).collect();
@@ -276,6 +299,11 @@ impl Registry {
     pub fn kernel_mac(&self, port: &Name) -> Option<MacAddr> {
         self.port(port).filter(|port| port.role != PortRole::Uplink)?.mac
     }
+}
+
+/// A port's own addresses, each alone.
+fn own_addresses(port: &Port) -> impl Iterator<Item = IpNet> {
+    port.addresses.iter().map(|net| net.addr().into())
 }
 
 /// What a named port can be made of.

@@ -182,7 +182,6 @@ impl Registry {
     }
 
     pub(super) fn class_add(&mut self, name: &Name, prefixes: &[IpNet]) -> Result<(), Refusal> {
-        const FIELD: &str = "prefixes";
         if self.tables.classes.contains_key(name) {
             return Err(Refusal::duplicate("name", format!("class {name} exists already")));
         }
@@ -191,7 +190,16 @@ impl Registry {
             return Err(Refusal::limit("name", message));
         }
         check_not_reserved(name, &[ALL, OTHER])?;
-        let others = self.tables.prefix_classes.len();
+        self.check_class(name, prefixes)?;
+        self.write_class(name, Some(Class { name: name.clone(), prefixes: prefixes.to_vec() }));
+        Ok(())
+    }
+
+    /// Whether a class can have these prefixes in place of those that it has.
+    fn check_class(&self, name: &Name, prefixes: &[IpNet]) -> Result<(), Refusal> {
+        const FIELD: &str = "prefixes";
+        let own = self.tables.classes.get(name).map_or(0, |class| class.prefixes.len());
+        let others = self.tables.prefix_classes.len() - own;
         check_count(FIELD, others + prefixes.len(), CLASS_PREFIXES_MAX)?;
         if prefixes.is_empty() {
             return Err(Refusal::invalid(FIELD, format!("class {name} needs a prefix at least")));
@@ -202,11 +210,23 @@ impl Registry {
             if !seen.insert(prefix) {
                 return Err(Refusal::invalid(FIELD, format!("{prefix} is given twice")));
             }
-            if let Some(other) = self.tables.prefix_classes.get(prefix) {
+            let other = self.tables.prefix_classes.get(prefix).filter(|other| *other != name);
+            if let Some(other) = other {
                 let message = format!("{prefix} is in class {other} already");
                 return Err(Refusal::duplicate(FIELD, message));
             }
         }
+        Ok(())
+    }
+
+    pub(super) fn class_set(&mut self, name: &Name, prefixes: &[IpNet]) -> Result<(), Refusal> {
+        let Some(old) = self.tables.classes.get(name) else {
+            return Err(Refusal::not_found("name", format!("there is no class {name}")));
+        };
+        if old.prefixes == prefixes {
+            return Ok(());
+        }
+        self.check_class(name, prefixes)?;
         self.write_class(name, Some(Class { name: name.clone(), prefixes: prefixes.to_vec() }));
         Ok(())
     }

@@ -93,8 +93,12 @@ impl Registry {
     pub(super) fn write_class(&mut self, name: &Name, new: Option<Class>) {
         let new = new.map(Arc::new);
         let old = self.tables.put_class(name, new.clone());
-        self.effects.extend(old.clone().map(Effect::ClassRemoved));
-        self.effects.extend(new.map(Effect::ClassAdded));
+        self.effects.extend(match (old.clone(), new) {
+            (None, Some(new)) => Some(Effect::ClassAdded(new)),
+            (Some(old), Some(new)) => Some(Effect::ClassChanged { old, new }),
+            (Some(old), None) => Some(Effect::ClassRemoved(old)),
+            (None, None) => None,
+        });
         self.undo.push(Undo::Class(name.clone(), old));
     }
 

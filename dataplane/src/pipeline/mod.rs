@@ -39,7 +39,7 @@ mod work;
 pub use egress::{Departure, Departures, SEND_AT_ONCE, TxPort, TxRoute};
 pub use limit::{Rate, Rates};
 pub use shape::{Early, Limits, Meter, RATE_MAX_BPS, RATE_MIN_BPS, Shaping};
-pub use view::View;
+pub use view::{LINK_LOCAL_GATEWAY, View};
 pub use work::Verdict;
 
 use crate::counters::{Counters, DropReason, PortCounter};

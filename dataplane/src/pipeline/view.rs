@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 /// The gateway address of every port, RFC 3927: ours on each link, so never an address of the sender's.
-pub(super) const LINK_LOCAL_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+pub const LINK_LOCAL_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 
 /// Indexed by id; written by its worker between bursts, on control's message.
 pub struct View {

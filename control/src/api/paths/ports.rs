@@ -57,7 +57,8 @@ pub(super) async fn attach(
     api.order(Request::Change(vec![Change::PortAttach { port: at.port, wish }])).await
 }
 
-/// Changes a port while it runs: MTU, started or stopped, the worker of a queue.
+/// Changes a port while it runs: MTU, started or stopped, the worker of a queue; an uplink's addresses and
+/// gateway.
 #[utoipa::path(patch, path = "/v1/ports/{port}", tag = "ports", params(NamedPortPath),
     request_body = PortPatch, responses((status = 204)))]
 pub(super) async fn set(

@@ -202,6 +202,18 @@ pub(super) async fn class_add(
     api.order(Request::Change(vec![change])).await
 }
 
+/// Gives a class other prefixes in place of those that it has.
+#[utoipa::path(patch, path = "/v1/classes/{class}", tag = "classes", params(ClassPath),
+    request_body = ClassWish, responses((status = 204)))]
+pub(super) async fn class_set(
+    State(api): State<Api>,
+    At(at): At<ClassPath>,
+    Wish(wish): Wish<ClassWish>,
+) -> Response {
+    let change = Change::ClassSet { class: at.class, prefixes: wish.prefixes };
+    api.order(Request::Change(vec![change])).await
+}
+
 /// Deletes a class.
 #[utoipa::path(delete, path = "/v1/classes/{class}", tag = "classes", params(ClassPath),
     responses((status = 204)))]

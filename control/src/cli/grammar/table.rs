@@ -54,6 +54,11 @@ pub(in crate::cli) static COMMANDS: &[Command] = &[
         order::port_queue,
         "Let the worker on core W poll receive queue Q.",
     ),
+    on(
+        "port set PORT [ip PREFIX|none]… [gateway IP|none]… [probe on|off]",
+        order::port_link,
+        "Change the server's addresses on an uplink, or its gateway; they replace what was there.",
+    ),
     on("show port info [all|PORT]", order::show_port_info, "Ports: device, link, MAC, queues."),
     on("show port stats [all|PORT]", order::show_port_stats, "Counters of ports."),
     on("show port xstats [all|PORT]", order::show_port_xstats, "Counters that drivers keep."),
@@ -136,6 +141,11 @@ pub(in crate::cli) static COMMANDS: &[Command] = &[
         "Add a class of destinations: guests' traffic is counted by it.",
     ),
     on(
+        "class set CLASS PREFIX [PREFIX]…",
+        order::class_set,
+        "Give a class other prefixes in place of those that it has; its rates and accounts go on.",
+    ),
+    on(
         "class del CLASS",
         order::class_del,
         "Delete a class that no adapter has a rate for, and what was counted by it.",
@@ -186,7 +196,8 @@ pub(in crate::cli) static COMMANDS: &[Command] = &[
     on(
         "config apply FILE [dry-run]",
         order::config_apply,
-        "Make what runs what a configuration file says, in one transaction, or tell what would change.",
+        "Make what runs what a configuration file says, ports too, in one transaction, or tell what would change \
+         and what has to wait for the next start.",
     ),
     on("config rollback", order::config_rollback, "Go back to what ran before the last apply."),
     on("save", order::save, "Write what runs into the configuration file; its comments stay."),

@@ -1,34 +1,32 @@
 //! The changes that make what runs what the file says: one batch, in an order in which no step claims
 //! what a later one gives up. Routes and fixed entries go first, then what is deleted, then addresses,
-//! attachments and classes are let go, and only then is anything claimed: ports, networks, classes, guests,
-//! entries.
+//! attachments and prefixes of classes are let go, and only then is anything claimed: ports, networks,
+//! classes, guests, entries.
 
 use super::{Pair, limits};
 use crate::config::render::plain_network;
 use crate::model::{
-    AdapterWish, Change, MacTarget, Name, NetworkAttach, NetworkPatch, NetworkServer, PortPatch,
-    Via,
+    AdapterWish, Change, MacTarget, Mode, Name, NetworkAttach, NetworkPatch, NetworkServer, Via,
 };
-use crate::registry::{Adapter, AdapterKey, Network, Registry, ServerPort, StaticMac};
+use crate::registry::{Adapter, AdapterKey, Holder, Network, Registry, ServerPort, StaticMac};
 use ipnet::IpNet;
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 
 impl Pair<'_> {
-    /// The batch, in the order that the module's head explains; with the named ports, or without.
-    pub(super) fn changes(&self, with_ports: bool) -> Vec<Change> {
+    /// The batch, in the order that the module's head explains.
+    pub(super) fn changes(&self) -> Vec<Change> {
         let mut changes = Vec::new();
         let unsettled = self.unsettled();
         let leaving = self.leaving_classes();
         self.let_go_entries(&mut changes, &unsettled);
         self.delete_guests(&mut changes);
         self.let_go_claims(&mut changes, &leaving);
-        changes.extend(leaving.iter().map(|class| Change::ClassDel { class: class.clone() }));
-        if with_ports {
-            self.set_ports(&mut changes);
-        }
+        self.let_go_classes(&mut changes, &leaving);
+        self.set_ports(&mut changes);
         self.set_networks(&mut changes);
-        self.add_classes(&mut changes);
+        self.set_classes(&mut changes, &leaving);
         self.set_guests(&mut changes, &leaving);
         let doomed = self.running.networks().filter(|n| self.wanted.network(&n.name).is_none());
         changes.extend(doomed.map(|n| Change::NetworkDel { network: n.name.clone() }));
@@ -55,23 +53,22 @@ impl Pair<'_> {
         self.running.adapters().filter(moves).map(|adapter| adapter.key()).collect()
     }
 
-    /// Classes that go, or become others: adapters let their rates for them go meanwhile.
-    fn leaving_classes(&self) -> BTreeSet<Name> {
-        let stays = |old: &std::sync::Arc<_>| self.wanted.classes().any(|new| new == old);
-        let leaving = self.running.classes().filter(|old| !stays(old));
-        leaving.map(|class| class.name.clone()).collect()
-    }
-
-    fn leads_to(&self, via: &Via, adapters: &BTreeSet<AdapterKey>) -> bool {
+    /// Whether a next hop is out of reach meanwhile: at an adapter that is let go, or on an uplink's link that
+    /// is.
+    fn is_cut(&self, via: &Via, unsettled: &BTreeSet<AdapterKey>) -> bool {
         let Via::NextHop(ip) = via else { return false };
-        self.running.owner_of(*ip).is_some_and(|owner| adapters.contains(&owner.key()))
+        match self.running.owner_of(*ip) {
+            Some(owner) if unsettled.contains(&owner.key()) => true,
+            Some(owner) if owner.mode == Mode::HostRouted => false,
+            _ => self.is_off_link(*ip),
+        }
     }
 
     fn let_go_entries(&self, changes: &mut Vec<Change>, unsettled: &BTreeSet<AdapterKey>) {
         let (wanted, running) = (&self.wanted, self.running);
         for route in running.routes() {
             let stays = wanted.route(&route.prefix).is_some_and(|new| new.via == route.via);
-            if !stays || self.leads_to(&route.via, unsettled) {
+            if !stays || self.is_cut(&route.via, unsettled) {
                 changes.push(Change::RouteDel { prefix: route.prefix });
             }
         }
@@ -127,8 +124,16 @@ impl Pair<'_> {
             let kept = old.addresses.iter().zip(old.registered());
             let kept: Vec<IpNet> =
                 kept.filter(|(_, held)| stays.contains(held)).map(|(net, _)| *net).collect();
+            // A gateway that becomes somebody's address.
+            let is_taken = |ip: &IpAddr| {
+                let holder = self.wanted.holder_of(*ip).map(|(_, holder)| holder);
+                !new.gateways.contains(ip) && holder.is_some_and(|by| *by != Holder::Appliance)
+            };
+            let gateways = old.gateways.iter().copied().filter(|ip| !is_taken(ip));
+            let gateways: Vec<IpAddr> = gateways.collect();
             let wish = AdapterWish {
                 addresses: Some(kept).filter(|kept| kept.len() < old.addresses.len()),
+                gateway: Some(gateways).filter(|kept| kept.len() < old.gateways.len()),
                 class_rate: limits::let_go(&old.limits, leaving),
                 ..AdapterWish::default()
             };
@@ -150,22 +155,6 @@ impl Pair<'_> {
             if self.wanted.server(&old.network).is_none_or(|new| !same_server(new, old)) {
                 let network = old.network.clone();
                 changes.push(Change::NetworkServer { network, server: None });
-            }
-        }
-    }
-
-    fn set_ports(&self, changes: &mut Vec<Change>) {
-        let (wanted, running) = (&self.wanted, self.running);
-        let gone = running.ports().filter(|old| wanted.port(&old.name).is_none());
-        changes.extend(gone.map(|old| Change::PortDetach { port: old.name.clone() }));
-        for (port, wish) in &self.config.ports {
-            let Some(old) = running.port(port) else {
-                changes.push(Change::PortAttach { port: port.clone(), wish: wish.clone() });
-                continue;
-            };
-            if let Some(mtu) = wanted.port(port).map(|new| new.mtu).filter(|mtu| *mtu != old.mtu) {
-                let set = PortPatch { mtu: Some(mtu), ..PortPatch::default() };
-                changes.push(Change::PortSet { port: port.clone(), set });
             }
         }
     }
@@ -196,16 +185,6 @@ impl Pair<'_> {
                 changes.push(Change::NetworkServer { network: network(), server: Some(server) });
             }
         }
-    }
-
-    fn add_classes(&self, changes: &mut Vec<Change>) {
-        let is_new = |change: &&Change| match change {
-            Change::ClassAdd { class, prefixes } => {
-                !self.running.classes().any(|old| old.name == *class && old.prefixes == *prefixes)
-            }
-            _ => false,
-        };
-        changes.extend(self.config.initial.iter().filter(is_new).cloned());
     }
 
     fn set_guests(&self, changes: &mut Vec<Change>, leaving: &BTreeSet<Name>) {
@@ -239,7 +218,7 @@ impl Pair<'_> {
             }
             Change::RouteAdd { prefix, via } => {
                 let stays = running.route(prefix).is_some_and(|old| old.via == *via);
-                !stays || self.leads_to(via, unsettled)
+                !stays || self.is_cut(via, unsettled)
             }
             _ => false,
         };
@@ -274,7 +253,7 @@ fn wish(old: &Adapter, new: &Adapter, leaving: &BTreeSet<Name>) -> AdapterWish {
     }
 }
 
-fn differing<T: PartialEq + Clone>(always: bool, old: &T, new: &T) -> Option<T> {
+pub(super) fn differing<T: PartialEq + Clone>(always: bool, old: &T, new: &T) -> Option<T> {
     (always || old != new).then(|| new.clone())
 }
 

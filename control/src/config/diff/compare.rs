@@ -8,6 +8,9 @@ use crate::registry::{AdapterKey, Network, Port, Registry};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+/// Keys of a port that are set while it runs.
+const LIVE: [&str; 5] = ["addresses", "gateway", "mtu", "probe", "configure"];
+
 /// Everything that differs between the state that the file makes and what runs.
 pub(super) fn compare(wanted: &Registry, running: &Registry) -> Vec<Difference> {
     let mut found = Vec::new();
@@ -26,13 +29,20 @@ fn compare_ports(found: &mut Vec<Difference>, wanted: &Registry, running: &Regis
             continue;
         };
         // A port that is made of another device or has other queues is another port: what hangs on it
-        // would have to go first. Its largest packet can be set while it runs.
-        let is_mtu = |field: &Field| field.key == "mtu";
-        let pick = |port: &Port, mtu: bool| -> Vec<Field> {
-            of_port(port).into_iter().filter(|field| is_mtu(field) == mtu).collect()
+        // would have to go first.
+        let is_same_kind = port.role == other.role;
+        let pick = |port: &Port, live: bool| -> Vec<Field> {
+            let is_live = |field: &Field| is_same_kind && LIVE.contains(&field.key);
+            of_port(port).into_iter().filter(|field| is_live(field) == live).collect()
         };
         fields(found, &what, pick(port, true), pick(other, true));
         let live = found.len();
+        if !is_same_kind {
+            let said = |port: &Port| Some(format!("{:?}", port.role).to_lowercase());
+            let (file, running) = (said(port), said(other));
+            let what = format!("{what} role");
+            found.push(Difference { what, file, running, needs_start: true });
+        }
         fields(found, &what, pick(port, false), pick(other, false));
         found.iter_mut().skip(live).for_each(|difference| difference.needs_start = true);
     }
