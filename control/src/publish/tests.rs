@@ -265,8 +265,12 @@ fn publish(publisher: &mut Publisher<MemoryIo>, effect: &Effect) -> Published {
         }
         Effect::PortAttached(port) => port_in(publisher, port),
         Effect::PortChanged { new, .. } => {
-            publisher.set_port_mtu(&PortLabel::Named(new.name.clone()), new.mtu)
+            publisher.set_port_mtu(&PortLabel::Named(new.name.clone()), new.mtu)?;
+            publisher.uplink_change(new)
         }
+        Effect::ClassAdded(class) => publisher.class_up(class).map(drop),
+        Effect::ClassChanged { old, new } => publisher.class_change(old, new, |_| false),
+        Effect::ClassRemoved(class) => publisher.class_down(class),
         Effect::PortDetached(port) => {
             port_down(publisher, port)?;
             publisher.close_port(&PortLabel::Named(port.name.clone())).map(drop)

@@ -292,6 +292,20 @@ fn classes_share_no_prefix() {
     registry.apply(&[class("b", &["10.1.0.0/16"]), Change::ClassDel { class: name("a") }]).unwrap();
     let gone = Change::ClassDel { class: name("a") };
     refuses(&mut registry, gone, NotFound, "there is no class a");
+    let set = |class: &str, prefixes: &[&str]| Change::ClassSet {
+        class: name(class),
+        prefixes: prefixes.iter().map(|text| net(text)).collect(),
+    };
+    registry.apply(&[class("c", &["12.0.0.0/8"])]).unwrap();
+    refuses(&mut registry, set("a", &["11.0.0.0/8"]), NotFound, "there is no class a");
+    refuses(&mut registry, set("b", &["12.0.0.0/8"]), Duplicate, "in class c already");
+    refuses(&mut registry, set("b", &[]), Invalid, "needs a prefix");
+    let effects = registry.apply(&[set("b", &["11.0.0.0/8", "10.1.0.0/16"])]).unwrap();
+    assert!(matches!(effects.as_slice(), [Effect::ClassChanged { .. }]), "{effects:?}");
+    assert_eq!(registry.class_of(&net("11.0.0.0/8")), Some(&name("b")));
+    assert_eq!(registry.apply(&[set("b", &["11.0.0.0/8", "10.1.0.0/16"])]), Ok(vec![]));
+    registry.apply(&[set("b", &["11.0.0.0/8"]), set("c", &["10.1.0.0/16"])]).unwrap();
+    assert_eq!(registry.class_of(&net("10.1.0.0/16")), Some(&name("c")));
 }
 
 #[test]

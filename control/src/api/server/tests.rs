@@ -381,7 +381,7 @@ fn the_document_names_every_path_and_every_reference_leads_somewhere() {
             item.as_object().unwrap().keys().map(move |method| format!("{method} {path}"))
         })
         .collect();
-    assert_eq!(operations.len(), 67, "{operations:#?}");
+    assert_eq!(operations.len(), 68, "{operations:#?}");
     assert!(operations.contains("put /v1/guests/{guest}/adapters/{adapter}"));
 
     // What is documented exists: a wrong method on it is 405, never 404.

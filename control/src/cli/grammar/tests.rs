@@ -56,6 +56,15 @@ fn changes_are_what_the_api_takes() {
             json!({"change": "port-set", "port": "up0", "set": {"queue-worker": [1, 3]}}),
         ),
         (
+            "port set up0 gateway none ip 192.0.2.1/24 probe off ip 198.51.100.1/25",
+            json!({"change": "port-set", "port": "up0", "set": {
+                "addresses": ["192.0.2.1/24", "198.51.100.1/25"], "gateway": [], "probe": false}}),
+        ),
+        (
+            "class set near 192.0.2.0/24 10.0.0.0/8",
+            json!({"change": "class-set", "class": "near", "prefixes": ["192.0.2.0/24", "10.0.0.0/8"]}),
+        ),
+        (
             "guest add ct1 container",
             json!({"change": "guest-add", "guest": "ct1", "kind": "container"}),
         ),
@@ -278,7 +287,9 @@ fn wrong_words_are_named_with_what_would_be_right() {
         ("show route 10.0.0", &["\"10.0.0\"", "an address like"]),
         ("show port info a/b/c", &["bad PORT \"a/b/c\"", "GUEST/ADAPTER"]),
         ("port detach ct1/eth0", &["belongs to an adapter", "uplink, host or shared"]),
-        ("port set up0 speed 5", &["unexpected \"speed\"", "mtu or queue"]),
+        ("port set up0 speed 5", &["unexpected \"speed\"", "mtu, probe or queue"]),
+        ("port set up0", &["mtu"]),
+        ("port set up0 ip none ip 192.0.2.1/24", &["none leaves no room"]),
         ("port set up0 queue 0 worker x", &["bad W \"x\"", "a number from 0"]),
         ("mac add lan0 zz up0", &["bad MAC \"zz\""]),
         ("show config --dif", &["unexpected \"--dif\"", "did you mean \"--diff\""]),

@@ -111,6 +111,111 @@ fn a_live_batch_brings_ports_and_what_hangs_on_them_together() {
     }
 }
 
+/// Files whose uplinks have, swap and give up addresses, gateways and what depends on them.
+fn linked() -> [String; 7] {
+    let up = |number: u8, keys: &str| {
+        format!(
+            "[[uplink]]\nname = \"up{number}\"\ndevice = \"net_tap{number},iface=up{number}\"\n{keys}\n"
+        )
+    };
+    let a = "addresses = [\"192.0.2.1/24\"]\ngateway = [\"192.0.2.254\"]";
+    let b = "addresses = [\"198.51.100.1/24\", \"198.51.100.2/24\"]\nprobe = false";
+    let b_too = "addresses = [\"198.51.100.1/24\"]\ngateway = [\"198.51.100.254\"]\nmtu = 9000";
+    let venet =
+        "[[port]]\nname = \"venet0\"\ndevice = \"net_tap5,iface=venet0\"\nrole = \"shared\"\n";
+    let route = "[[route]]\nprefix = \"10.0.0.0/8\"\nvia = \"192.0.2.9\"\n\
+                 [[route]]\nprefix = \"11.0.0.0/8\"\nvia = \"198.51.100.9\"\n";
+    let gateway = "gateway = [\"198.51.100.2\"]\n";
+    [
+        format!("{}{}{venet}{route}", up(0, a), up(1, b)),
+        format!("{}{}{venet}{route}", up(0, b), up(1, a)),
+        format!("{}{}{venet}{route}", up(0, "addresses = [\"192.0.2.2/24\"]"), up(1, b_too)),
+        format!("{}{}{venet}{}", up(0, b_too), up(1, ""), guest("ct1", "192.0.2.1")),
+        format!("{}{venet}{}{}", up(0, a), guest("ct1", "198.51.100.1"), gateway),
+        format!("{}{venet}{}", up(0, b), guest("ct1", "192.0.2.9")),
+        format!("{}{venet}{}{route}", up(1, b), guest("ct1", "192.0.2.9")),
+    ]
+}
+
+#[test]
+fn a_live_batch_reaches_any_file_from_any_state() {
+    let all: Vec<String> = files().into_iter().chain(linked()).collect();
+    for from in &all {
+        for to in &all {
+            let (from, to) = (good(from), good(to));
+            let mut running = started(&from);
+            let found = diff_live(&to, &to.appliance, &running).unwrap();
+            let applied = running.apply(&found.changes);
+            applied.unwrap_or_else(|refusal| panic!("{refusal}\n{:#?}", found.changes));
+            let left = diff_live(&to, &to.appliance, &running).unwrap();
+            assert!(left.differences.iter().all(|left| left.needs_start), "{:?}", left.differences);
+            assert_eq!(left.changes, []);
+        }
+    }
+}
+
+#[test]
+fn what_an_uplink_keeps_is_not_let_go_meanwhile() {
+    let text = |more: &str| {
+        format!(
+            "[[uplink]]\nname = \"up0\"\ndevice = \"net_tap0,iface=up0\"\n{more}\n\
+             [[route]]\nprefix = \"10.0.0.0/8\"\nvia = \"192.0.2.9\"\n"
+        )
+    };
+    let one = good(&text("addresses = [\"192.0.2.1/24\"]\ngateway = [\"192.0.2.254\"]"));
+    let two = good(&text(
+        "addresses = [\"192.0.2.7/24\", \"198.51.100.1/24\"]\ngateway = [\"198.51.100.254\"]",
+    ));
+    let running = started(&one);
+    let found = diff_live(&two, &two.appliance, &running).unwrap();
+    let lines: Vec<String> = found.differences.iter().map(ToString::to_string).collect();
+    let says = "~ port up0 gateway: [\"198.51.100.254\"] in the file, [\"192.0.2.254\"] running";
+    assert!(lines.contains(&says.to_owned()) && lines.len() == 2, "{lines:?}");
+    let [Change::PortSet { set, .. }] = found.changes.as_slice() else { panic!("{found:?}") };
+    assert_eq!(set.addresses.as_ref().map(Vec::len), Some(2));
+    assert_eq!((set.mtu, set.probe, set.configure), (None, None, None));
+}
+
+#[test]
+fn a_class_whose_prefixes_change_is_set_and_keeps_its_rates() {
+    let text = |c: &str, d: &str| {
+        good(&format!(
+            "{BASE}{}class_rate.c.in = \"1M\"\n[[class]]\nname = \"c\"\nprefixes = [{c}]\n\
+             [[class]]\nname = \"d\"\nprefixes = [{d}]\n",
+            guest("ct1", "203.0.113.1")
+        ))
+    };
+    let running = started(&text("\"10.0.0.0/8\", \"11.0.0.0/8\"", "\"12.0.0.0/8\""));
+    let changes = |to: &Config| diff_live(to, &to.appliance, &running).unwrap().changes;
+    let set = |class: &str, prefixes: &[&str]| Change::ClassSet {
+        class: class.parse().unwrap(),
+        prefixes: prefixes.iter().map(|prefix| prefix.parse().unwrap()).collect(),
+    };
+    // Nobody else's: in one step, even where nothing stays.
+    let other = text("\"13.0.0.0/8\"", "\"12.0.0.0/8\"");
+    assert_eq!(changes(&other), [set("c", &["13.0.0.0/8"])]);
+    // One that goes to another class is let go first.
+    let moved = text("\"10.0.0.0/8\"", "\"12.0.0.0/8\", \"11.0.0.0/8\"");
+    let steps = [set("c", &["10.0.0.0/8"]), set("d", &["12.0.0.0/8", "11.0.0.0/8"])];
+    assert_eq!(changes(&moved), steps);
+    // Where everything goes to another there is nothing to keep.
+    let swapped = text("\"12.0.0.0/8\"", "\"10.0.0.0/8\", \"11.0.0.0/8\"");
+    assert!(changes(&swapped).contains(&Change::ClassDel { class: "c".parse().unwrap() }));
+}
+
+#[test]
+fn a_port_of_another_role_waits_for_a_start() {
+    let text = |noun: &str, keys: &str| {
+        good(&format!("[[{noun}]]\nname = \"x\"\ndevice = \"net_tap0,iface=x\"\n{keys}\n"))
+    };
+    let uplink = text("uplink", "addresses = [\"192.0.2.1/24\"]");
+    let running = started(&text("port", "role = \"shared\""));
+    let found = diff_live(&uplink, &uplink.appliance, &running).unwrap();
+    assert!(found.differences.iter().all(|difference| difference.needs_start));
+    assert!(found.differences.iter().any(|difference| difference.what == "port x role"));
+    assert_eq!(found.changes, []);
+}
+
 #[test]
 fn what_takes_effect_at_a_start_only_is_told_and_not_in_the_batch() {
     let text = |queues: u8| {

@@ -89,6 +89,67 @@ fn ports_are_the_files_and_keep_what_was_set_while_it_says_the_same() {
     assert_eq!(up0.mac, mac, "a generated MAC stays");
 }
 
+fn address(registry: &Registry, port: &str) -> String {
+    registry.port(&name(port)).unwrap().addresses[0].to_string()
+}
+
+#[test]
+fn addresses_set_live_stay_while_the_file_says_what_it_said() {
+    let second = "[[uplink]]\nname = \"up1\"\ndevice = \"net_tap1,iface=up1\"\n\
+                  addresses = [\"198.51.100.1/24\"]\n";
+    let file = good(&format!("{BASE}{second}"));
+    let mut registry = started(&file);
+    let set = |port: &str, to: &str| Change::PortSet {
+        port: name(port),
+        set: PortPatch { addresses: Some(vec![to.parse().unwrap()]), ..PortPatch::default() },
+    };
+    // They change places, which neither could alone.
+    let none = |port: &str| Change::PortSet {
+        port: name(port),
+        set: PortPatch { addresses: Some(vec![]), ..PortPatch::default() },
+    };
+    let swap = [none("up0"), set("up1", "192.0.2.1/24"), set("up0", "198.51.100.1/24")];
+    registry.apply(&swap).unwrap();
+    let again = plan_start(&file, Some(stored(&registry)), false).unwrap().registry;
+    assert_eq!(address(&again, "up0"), "198.51.100.1/24");
+    assert_eq!(address(&again, "up1"), "192.0.2.1/24");
+    // `run --apply` brings the file's back.
+    let applied = plan_start(&file, Some(stored(&registry)), true).unwrap().registry;
+    assert_eq!(address(&applied, "up0"), "192.0.2.1/24");
+    assert_eq!(diff(&file, &applied).unwrap(), Diff::default());
+    // A file that says otherwise counts.
+    let other = good(&format!("{BASE}{second}").replace("192.0.2.1/24", "192.0.2.7/24"));
+    let error = plan_start(&other, Some(stored(&registry)), false).unwrap_err();
+    assert!(error.message.contains("192.0.2.1/24 overlaps 192.0.2.7/24 of uplink up0"), "{error}");
+}
+
+#[test]
+fn a_file_that_was_taken_over_live_is_what_counts_from_then_on() {
+    let text = |address: &str, queues: u8| {
+        let text = BASE.replace("192.0.2.1/24", address);
+        good(&text.replace("[[port]]", &format!("queues = {queues}\n[[port]]")))
+    };
+    let (old, new) = (text("192.0.2.1/24", 1), text("192.0.2.2/24", 2));
+    let mut registry = started(&old);
+    let found = diff_live(&new, &new.appliance, &registry).unwrap();
+    registry.apply(&found.changes).unwrap();
+    registry.adopt_ports(&new.ports);
+    registry.settle();
+    assert_eq!(address(&registry, "up0"), "192.0.2.2/24");
+    let queues = |registry: &Registry| registry.port(&name("up0")).unwrap().queues;
+    let restarted =
+        |file: &Config| plan_start(file, Some(stored(&registry)), false).unwrap().registry;
+    // What had to wait for a start comes with it; the file before that is another file now.
+    assert_eq!(
+        (address(&restarted(&new), "up0"), queues(&restarted(&new))),
+        ("192.0.2.2/24".into(), 2)
+    );
+    assert_eq!(
+        (address(&restarted(&old), "up0"), queues(&restarted(&old))),
+        ("192.0.2.1/24".into(), 1)
+    );
+}
+
 #[test]
 fn a_port_attached_live_survives_and_one_gone_from_the_file_goes() {
     let config = good(&format!("{BASE}{}", guest("ct1", "203.0.113.1")));

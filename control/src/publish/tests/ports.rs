@@ -1,6 +1,7 @@
 //! Ports: what comes twice, what fails, and in which order workers are told.
 
 use super::*;
+use dataplane::table::AdjacencyKind;
 use std::time::Duration;
 
 #[test]
@@ -108,4 +109,94 @@ fn an_adapter_of_a_shared_port_is_nowhere_until_it_has_a_number_of_its_own() {
     assert_eq!(rig.publisher.adapter_place(&own), Some(place));
     rig.lose(&adapter("vm1/net0"));
     assert_eq!(rig.publisher.adapter_place(&own), None);
+}
+
+fn link_set(addresses: &[&str], gateway: &[&str]) -> Value {
+    let set = json!({"addresses": addresses, "gateway": gateway});
+    json!({"change": "port-set", "port": "up0", "set": set})
+}
+
+#[test]
+fn an_uplinks_addresses_and_gateway_change_while_it_is_up() {
+    let mut rig = Rig::new();
+    rig.change(json!({"change": "port-attach", "port": "host", "wish": {
+        "device": "net_tap1,iface=gw-host", "role": "host"}}));
+    let (up0, host) = (rig.port_id(&named("up0")), rig.port_id(&named("host")));
+    let route =
+        json!({"change": "route-add", "prefix": "10.0.0.0/8", "via": {"next-hop": "192.0.2.9"}});
+    rig.change(route);
+    let source = |rig: &Rig| rig.publisher.routes.icmp_source.map(|ip| ip.to_string());
+    assert_eq!(source(&rig).as_deref(), Some("192.0.2.1"));
+    let rows = rig.publisher.adjacencies.live();
+    let hop = rig.publisher.rib().best_match(0x0a00_0001).unwrap().1.adjacency;
+    // One more; the default route moves.
+    rig.change(link_set(&["192.0.2.1/24", "198.51.100.1/24"], &["198.51.100.254"]));
+    assert_eq!((rig.way("198.51.100.1").port, rig.way("192.0.2.1").port), (host, host));
+    let on_link = rig.way("198.51.100.7");
+    assert_eq!((on_link.kind, on_link.port), (AdjacencyKind::Glean, up0));
+    let gateway = |last: u32| u32::from(Ipv4Addr::new(198, 51, 100, 0)) + last;
+    assert_eq!(rig.way("203.0.113.1").next_hop, gateway(254));
+    assert_eq!(source(&rig).as_deref(), Some("192.0.2.1"), "the first is still ours");
+    // The first one's place is taken by another of its prefix, which never goes.
+    rig.change(link_set(&["198.51.100.1/24", "192.0.2.2/24"], &["198.51.100.254"]));
+    assert_eq!(rig.way("192.0.2.1").kind, AdjacencyKind::Glean, "nobody's, and on the link");
+    assert_eq!(rig.way("192.0.2.2").port, host);
+    assert_eq!(source(&rig).as_deref(), Some("198.51.100.1"));
+    let now = rig.publisher.rib().best_match(0x0a00_0001).unwrap().1.adjacency;
+    assert_eq!(now, hop, "what goes by that prefix is not touched");
+    // Its prefix goes, and with it what it led to.
+    rig.change(json!({"change": "route-del", "prefix": "10.0.0.0/8"}));
+    rig.change(link_set(&["198.51.100.1/24"], &[]));
+    assert!(rig.publisher.rib().best_match(0xc000_0202).is_none(), "neither ours nor on a link");
+    assert!(rig.publisher.rib().best_match(0xcb00_7101).is_none(), "no default route");
+    rig.change(link_set(&[], &[]));
+    assert_eq!(source(&rig), None);
+    // There again, all is as it was.
+    rig.change(link_set(&["192.0.2.1/24"], &["192.0.2.254"]));
+    rig.change(
+        json!({"change": "route-add", "prefix": "10.0.0.0/8", "via": {"next-hop": "192.0.2.9"}}),
+    );
+    assert_eq!(rig.publisher.adjacencies.live(), rows);
+    assert_eq!(source(&rig).as_deref(), Some("192.0.2.1"));
+    // What has changed is what leaves with it.
+    rig.change(json!({"change": "route-del", "prefix": "10.0.0.0/8"}));
+    rig.change(link_set(&["192.0.2.1/24", "198.51.100.1/24"], &["198.51.100.254"]));
+    rig.lose(&named("up0"));
+    for gone in ["192.0.2.1", "198.51.100.1", "198.51.100.9", "203.0.113.1"] {
+        let gone: Ipv4Addr = gone.parse().unwrap();
+        assert!(rig.publisher.rib().best_match(gone.into()).is_none(), "{gone}");
+    }
+    rig.regain(&named("up0"));
+    assert_eq!(rig.way("203.0.113.1").next_hop, gateway(254));
+}
+
+#[test]
+fn a_class_changes_its_prefixes_and_keeps_its_number() {
+    let mut rig = Rig::new();
+    let class = |change: &str, class: &str, prefixes: &[&str]| json!({"change": change, "class": class, "prefixes": prefixes});
+    let of = |rig: &Rig, ip: [u8; 4]| {
+        let table = rig.publisher.classes.table.as_ref().unwrap();
+        table.fib().lookup(u32::from(Ipv4Addr::from(ip))).0
+    };
+    rig.change(class("class-add", "c", &["10.0.0.0/8", "11.0.0.0/8"]));
+    rig.change(class("class-add", "d", &["12.0.0.0/8"]));
+    assert_eq!(
+        [of(&rig, [10, 0, 0, 1]), of(&rig, [11, 0, 0, 1]), of(&rig, [12, 0, 0, 1])],
+        [1, 1, 2]
+    );
+    rig.change(class("class-set", "c", &["13.0.0.0/8", "10.0.0.0/8"]));
+    assert_eq!(
+        [of(&rig, [10, 0, 0, 1]), of(&rig, [11, 0, 0, 1]), of(&rig, [13, 0, 0, 1])],
+        [1, 0, 1]
+    );
+    // One that another class has at the batch's end is never in none.
+    let whole = |prefixes: &[&str]| crate::registry::Class {
+        name: name("c"),
+        prefixes: prefixes.iter().map(|prefix| prefix.parse().unwrap()).collect(),
+    };
+    let (old, new) = (whole(&["10.0.0.0/8", "13.0.0.0/8"]), whole(&["10.0.0.0/8"]));
+    rig.told(|publisher| publisher.class_change(&old, &new, |_| true));
+    assert_eq!(of(&rig, [13, 0, 0, 1]), 1);
+    rig.told(|publisher| publisher.class_change(&old, &new, |_| false));
+    assert_eq!(of(&rig, [13, 0, 0, 1]), 0);
 }

@@ -41,6 +41,7 @@ const PREFIXES: &[&str] =
 const CLASSES: &[&str] = &["c1", "c2"];
 const VIAS: &[&str] = &["10.0.0.1", "10.0.0.2", "10.0.1.7", "192.0.2.9", "u1", "s1"];
 const UPLINK_ADDRESSES: &[&str] = &["192.0.2.1/24", "198.18.0.1/24", "10.0.1.1/24"];
+const GATEWAYS: &[&str] = &["192.0.2.9", "198.18.0.9", "10.0.1.7"];
 
 /// Bytes that a change is read from: proptest makes and shrinks the bytes, since strategies of whole
 /// changes would take longer to compile than all else.
@@ -149,7 +150,14 @@ impl Dice<'_> {
             }
             6 => Change::PortDetach { port: self.name(PORTS) },
             7 => {
-                let set = PortPatch { mtu: Some(self.pick(&[1400, 1500])), ..PortPatch::default() };
+                let set = PortPatch {
+                    mtu: self.maybe(3, |dice| dice.pick(&[1400, 1500])),
+                    addresses: self.maybe(2, |dice| dice.nets(UPLINK_ADDRESSES)),
+                    gateway: self.maybe(3, |dice| {
+                        (0..dice.below(2)).map(|_| net(dice.pick(GATEWAYS)).addr()).collect()
+                    }),
+                    ..PortPatch::default()
+                };
                 Change::PortSet { port: self.name(PORTS), set }
             }
             8 => route(self.pick(PREFIXES), self.pick(VIAS)),
@@ -168,10 +176,11 @@ impl Dice<'_> {
                 Change::MacAdd { network, mac: self.mac(), to }
             }
             13 => Change::MacDel { network, mac: self.mac() },
-            14..17 => {
+            14 | 15 => {
                 let prefixes = vec![net(self.pick(PREFIXES))];
                 Change::ClassAdd { class: self.name(CLASSES), prefixes }
             }
+            16 => Change::ClassSet { class: self.name(CLASSES), prefixes: self.nets(PREFIXES) },
             _ => Change::ClassDel { class: self.name(CLASSES) },
         }
     }
@@ -332,6 +341,8 @@ fn look_through_ways(registry: &Registry) {
         match &route.via {
             Via::Dev(port) => assert!(registry.port(port).is_some()),
             Via::NextHop(ip) => {
+                let is_uplinks = |port: &Arc<Port>| port.addresses.iter().any(|n| n.addr() == *ip);
+                assert!(!registry.uplinks().any(is_uplinks), "{route:?} goes via ourselves");
                 let owner = registry.owner_of(*ip);
                 let routed = owner.is_some_and(|owner| owner.mode == Mode::HostRouted);
                 assert!(routed || registry.connected(*ip).is_some(), "{route:?} leads nowhere");
@@ -340,8 +351,17 @@ fn look_through_ways(registry: &Registry) {
         let covering = held.iter().find(|(net, _)| net.contains(&route.prefix));
         assert!(covering.is_none(), "{route:?} leads away {covering:?}");
     }
+    for port in registry.uplinks() {
+        for ip in &port.gateways {
+            assert!(port.addresses.iter().any(|net| net.contains(ip)), "{ip} is off the link");
+        }
+    }
+    let gateways: usize = registry.uplinks().map(|port| port.gateways.len()).sum();
+    assert!(gateways <= 1, "two default routes");
     for neighbor in registry.neighbors() {
         assert!(registry.port(&neighbor.dev).is_some());
+        let there = registry.connected(neighbor.ip);
+        assert!(there.is_none_or(|(port, _)| port.name == neighbor.dev), "{neighbor:?}");
         assert!(registry.owner_of(neighbor.ip).is_none());
     }
 }
@@ -398,6 +418,9 @@ impl Mirror {
             Effect::StaticMacAdded(m) => self.swap(entry(m), None, told(m)),
             Effect::StaticMacRemoved(m) => self.swap(entry(m), told(m), None),
             Effect::ClassAdded(c) => self.swap(format!("class {}", c.name), None, told(c)),
+            Effect::ClassChanged { old, new } => {
+                self.swap(format!("class {}", old.name), told(old), told(new));
+            }
             Effect::ClassRemoved(c) => self.swap(format!("class {}", c.name), told(c), None),
         }
     }

@@ -171,3 +171,60 @@ fn a_port_in_use_stays_and_its_user_is_named() {
     refuses(&mut registry, detach("up0"), Conflict, "neighbor 192.0.2.5 is on port up0");
     refuses(&mut registry, detach("up9"), NotFound, "there is no port up9");
 }
+
+fn link(port: &str, addresses: &[&str], gateway: &[&str]) -> Change {
+    let addresses = Some(addresses.iter().map(|text| net(text)).collect());
+    let gateway = Some(gateway.iter().map(|text| text.parse().unwrap()).collect());
+    Change::PortSet {
+        port: name(port),
+        set: PortPatch { addresses, gateway, ..Default::default() },
+    }
+}
+
+#[test]
+fn an_uplinks_addresses_change_as_far_as_its_surroundings_let_them() {
+    let mut registry = registry();
+    let fixed =
+        Change::NeighborAdd { ip: "192.0.2.5".parse().unwrap(), mac: mac(1), dev: name("up0") };
+    registry
+        .apply(&[
+            uplink("net_tap7,iface=up1", &["198.18.0.1/24"], &[]),
+            add("ct1/eth0", "port tap,iface=a ip 203.0.113.1 gateway 198.19.0.9"),
+            add("ct1/eth1", "port tap,iface=b ip 198.51.100.255"),
+            route("10.0.0.0/8", "192.0.2.77"),
+            fixed,
+        ])
+        .unwrap();
+    for (addresses, gateway, kind, says) in [
+        (&["192.0.2.1/24", "198.18.0.9/25"][..], &[][..], Conflict, "of uplink up1"),
+        (&["203.0.113.1/24"], &[], Duplicate, "guest ct1's adapter eth0"),
+        (&["192.0.2.1/24", "198.51.100.1/24"], &[], Conflict, "held by ct1/eth1"),
+        (&["192.0.2.1/24", "198.19.0.9/24"], &[], Conflict, "the gateway of ct1/eth0"),
+        (&["192.0.2.5/24"], &[], Conflict, "a fixed neighbor on up0"),
+        (&["192.0.2.77/24"], &[], Conflict, "route 10.0.0.0/8 goes via 192.0.2.77"),
+        (&["198.19.0.1/24"], &[], Conflict, "route 10.0.0.0/8 goes via 192.0.2.77"),
+        (&["192.0.2.1/24", "192.0.2.1/25"], &[], Invalid, "given twice"),
+        (&["192.0.2.1/24"], &["198.19.0.2"], Invalid, "in no prefix of uplink up0"),
+        (&["192.0.2.1/24"], &["192.0.2.1"], Invalid, "the uplink's own address"),
+        (&["2001:db8::1/64"], &[], Unsupported, "IPv6 is not in this version"),
+    ] {
+        refuses(&mut registry, link("up0", addresses, gateway), kind, says);
+    }
+    let on_host = link("venet0", &["192.0.2.9/24"], &[]);
+    refuses(&mut registry, on_host, Invalid, "port venet0 has no addresses");
+    let second = || link("up1", &["198.18.0.1/24"], &["198.18.0.2"]);
+    refuses(&mut registry, second(), Conflict, "uplink up0 has the default route already");
+    // Its own prefixes, neighbors, gateway and MAC are no hindrance; two addresses may be of one prefix.
+    let more = &["192.0.2.2/24", "192.0.2.1/24", "198.51.100.9/25"];
+    let effects = registry.apply(&[link("up0", more, &["192.0.2.253"])]).unwrap();
+    assert!(matches!(effects.as_slice(), [Effect::PortChanged { .. }]), "{effects:?}");
+    let up0 = registry.port(&name("up0")).unwrap();
+    assert_eq!(up0.addresses, more.map(net));
+    assert_eq!(registry.apply(&[link("up0", more, &["192.0.2.253"])]), Ok(vec![]));
+    let holder =
+        |ip: &str| registry.holder_of(ip.parse().unwrap()).map(|(_, holder)| holder.clone());
+    assert_eq!(holder("192.0.2.2"), Some(Holder::Port(name("up0"))));
+    assert_eq!(holder("192.0.2.253"), Some(Holder::Router(name("up0"))));
+    assert_eq!(holder("192.0.2.254"), None, "the gateway before is nobody now");
+    registry.apply(&[link("up0", &["192.0.2.2/24"], &[]), second()]).unwrap();
+}
