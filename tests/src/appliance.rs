@@ -160,7 +160,13 @@ impl Appliance {
         if matches!(verb, "del" | "detach") {
             self.ports_have_gone.set(true);
         }
-        ctl(&self.socket, words)
+        let said = ctl(&self.socket, words);
+        // An adapter that gets another port with a file.
+        let is_replaced = |line: &str| line.contains("~ adapter ") && line.contains(" port: ");
+        if verb == "apply" && said.iter().any(|text| text.lines().any(is_replaced)) {
+            self.ports_have_gone.set(true);
+        }
+        said
     }
 
     /// One command that must succeed.
