@@ -6,6 +6,8 @@
 pub mod backend;
 #[cfg(test)]
 pub(crate) mod fake;
+#[cfg(test)]
+mod keys;
 pub(crate) mod paths;
 mod schema;
 pub mod server;

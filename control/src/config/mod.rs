@@ -28,6 +28,7 @@ pub use plan::{StartPlan, plan_start};
 pub use render::render;
 pub(crate) use save::first;
 pub use save::{merge, replace};
+#[cfg(feature = "dpdk")]
 pub(crate) use tools::shares_memory;
 pub use tools::{DpdkTool, dpdk_tools};
 

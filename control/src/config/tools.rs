@@ -36,7 +36,7 @@ pub fn dpdk_tools(eal: &[String]) -> [DpdkTool; 3] {
 }
 
 /// Whether an appliance with these EAL arguments can serve `dpdk-dumpcap`.
-#[cfg_attr(not(feature = "dpdk"), allow(dead_code, reason = "asked at the start of DPDK"))]
+#[cfg(feature = "dpdk")]
 pub(crate) fn shares_memory(eal: &[String]) -> bool {
     dpdk_tools(eal).iter().all(|tool| tool.kept_out_by.is_none())
 }
