@@ -23,7 +23,8 @@ FROM docker.io/library/debian:bookworm-slim
 # DPDK loads its drivers at start from where these packages put them.
 RUN apt-get update \
  && apt-get install -y --no-install-recommends \
-      librte-meta-bus librte-meta-common librte-meta-mempool librte-meta-net libpcap0.8 iproute2 \
+      librte-meta-bus librte-meta-common librte-meta-mempool librte-meta-net librte-pdump23 libpcap0.8 \
+      iproute2 \
  && rm -rf /var/lib/apt/lists/*
 COPY --from=build /src/target/release/guestway /usr/local/bin/guestway
 COPY configs /usr/local/share/guestway/configs
