@@ -1,6 +1,6 @@
 // Guests as boxes, with the adapters that they have in one lane.
 
-import { cut, cutName, mark, say, svg } from "./elements.js";
+import { cut, cutName, mark, say, sayBoth, svg } from "./elements.js";
 import { labelKey } from "./history.js";
 import { stateOf } from "./lanes.js";
 import { bitRate, count, packetRate } from "./units.js";
@@ -95,18 +95,22 @@ function whole(block, top, width, [label]) {
     say(state, word);
     mark(state, "class", `state ${word}`);
     say(mac, adapter["guest-side"].mac);
-    say(into[0], `▼ in ${bitRate(rates.inBits)}`);
-    say(into[1], packetRate(rates.inPkts));
-    say(out[0], `▲ out ${bitRate(rates.outBits)}`);
-    say(out[1], packetRate(rates.outPkts));
+    moved([into, out], rates);
     dropped(drops, adapter.stats.dropped, rates.drops);
   };
 }
 
+/** What is received and sent now, a line each. */
+export function moved([into, out], rates) {
+  const [received, sent] = [bitRate(rates.inBits), bitRate(rates.outBits)];
+  sayBoth(into, [`▼ in ${received}`, `▼ ${received}`], packetRate(rates.inPkts));
+  sayBoth(out, [`▲ out ${sent}`, `▲ ${sent}`], packetRate(rates.outPkts));
+}
+
 /** Drops in all and now; loud while there are any. */
 export function dropped([total, rate], packets, now) {
-  say(total, `✕ dropped ${count(packets)} pkt`);
-  say(rate, packetRate(now));
+  const all = count(packets);
+  sayBoth([total, rate], [`✕ dropped ${all} pkt`, `✕ dropped ${all}`, `✕ ${all}`], packetRate(now));
   const loud = now > 0 ? " now" : Number(packets) > 0 ? " some" : "";
   mark(total, "class", `drops${loud}`);
   mark(rate, "class", `drops${loud}`);

@@ -65,3 +65,16 @@ export function cutName(name, pixels) {
   while (length > 2 && ruler.measureText(cut(name, length)).width > pixels) length -= 1;
   return cut(name, length);
 }
+
+/** Between what stands at the two ends of a line, in pixels. */
+const GAP = 8;
+
+/** Text at both ends of a line: of several ways to say what is at the left, the first that leaves room for the right. */
+export function sayBoth([left, right], ways, said) {
+  // At its boldest.
+  ruler.font = '650 12px system-ui, "DejaVu Sans", sans-serif';
+  const wide = (text) => ruler.measureText(text).width;
+  const room = right.getAttribute("x") - left.getAttribute("x") - GAP - wide(said);
+  say(left, ways.find((way) => wide(way) <= room) ?? ways.at(-1));
+  say(right, said);
+}

@@ -1,10 +1,10 @@
 // What guests hang on: the router, shared ports, networks; and the host's own ports and what is outside.
 
-import { dropped } from "./cards.js";
+import { dropped, moved } from "./cards.js";
 import { cut, cutName, mark, say, svg } from "./elements.js";
 import { portKey } from "./history.js";
 import { portState } from "./lanes.js";
-import { bitRate, count, packetRate } from "./units.js";
+import { count } from "./units.js";
 
 const LINE = 17;
 const FIRST = 21;
@@ -48,13 +48,7 @@ class Box {
 /** Rows of what is received and sent, and what keeps them up to date. */
 function traffic(box, keys) {
   const [into, out] = [box.row("in"), box.row("out")];
-  return (view) => {
-    const rates = view.history.rates(keys);
-    say(into[0], `▼ in ${bitRate(rates.inBits)}`);
-    say(into[1], packetRate(rates.inPkts));
-    say(out[0], `▲ out ${bitRate(rates.outBits)}`);
-    say(out[1], packetRate(rates.outPkts));
-  };
+  return (view) => moved([into, out], view.history.rates(keys));
 }
 
 /** State, traffic and drops of a port of the host's own. */
