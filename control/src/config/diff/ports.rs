@@ -15,17 +15,13 @@ impl Pair<'_> {
     pub(super) fn set_ports(&self, changes: &mut Vec<Change>) {
         let gone = self.running.ports().filter(|old| self.wanted.port(&old.name).is_none());
         changes.extend(gone.map(|old| Change::PortDetach { port: old.name.clone() }));
-        let mut set = |port: &Port, set: PortPatch| {
-            if set != PortPatch::default() {
-                changes.push(Change::PortSet { port: port.name.clone(), set });
-            }
-        };
         // What another takes is let go first.
         for (old, _) in self.staying() {
             let (addresses, gateway) = self.kept(old);
             let addresses = differing(false, &old.addresses, &addresses);
             let gateway = differing(false, &old.gateways, &gateway);
-            set(old, PortPatch { addresses, gateway, ..PortPatch::default() });
+            let set = PortPatch { addresses, gateway, ..PortPatch::default() };
+            changes.extend(port_set(old, set));
         }
         for (port, wish) in &self.config.ports {
             if self.running.port(port).is_none() {
@@ -42,9 +38,7 @@ impl Pair<'_> {
                 configure: differing(false, &old.configure, &new.configure),
                 ..PortPatch::default()
             };
-            if set != PortPatch::default() {
-                changes.push(Change::PortSet { port: old.name.clone(), set });
-            }
+            changes.extend(port_set(old, set));
         }
     }
 
@@ -84,4 +78,10 @@ impl Pair<'_> {
         let is_kept = self.kept(old).0.iter().any(|net| net.contains(&ip));
         !(is_there_then && is_kept)
     }
+}
+
+/// What is set on a port; none where that is nothing.
+fn port_set(port: &Port, set: PortPatch) -> Option<Change> {
+    let port = port.name.clone();
+    (set != PortPatch::default()).then_some(Change::PortSet { port, set })
 }
