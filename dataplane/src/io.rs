@@ -5,7 +5,9 @@
 
 use crate::counters::DropReason;
 use crate::frame::{Burst, Frame, FramePool};
+use crate::idle::Bell;
 use crate::wire::offload::Offload;
+use std::time::Duration;
 
 pub mod memory;
 
@@ -46,6 +48,17 @@ pub trait Readiness<Q>: Default + Send {
     /// Whether to poll this queue now. Yes is said once for each time it is found out.
     fn is_due(&mut self, _queue: &Q) -> bool {
         true
+    }
+    /// The worker is about to sleep: has this queue tell when something comes; whether it will. What is there
+    /// already is found by one more look.
+    fn arm(&mut self, _queue: &mut Q) -> bool {
+        false
+    }
+    /// It is awake again, and polls.
+    fn disarm(&mut self, _queue: &mut Q) {}
+    /// Sleeps until a queue that was armed has something, the bell is rung or the time is over.
+    fn sleep(&mut self, bell: &Bell, time: Duration) {
+        bell.sleep([None; 2], time);
     }
 }
 

@@ -23,7 +23,7 @@ mod stats;
 pub use stats::{BURST_SIZES, WorkerStats, burst_sizes};
 
 use crate::frame::{BURST_PKTS, Burst};
-use crate::idle::Idle;
+use crate::idle::{Bell, Idle};
 use crate::ids::{AdapterId, NetworkId, PortId};
 use crate::io::{Io, Readiness, RxQueue};
 use crate::pipeline::{Departures, Early, Limits, Path, SEND_AT_ONCE, Shaping, TxPort};
@@ -36,6 +36,7 @@ use crate::table::{Ipv4Fib, Reader};
 use crossbeam::queue::ArrayQueue;
 use hdrhistogram::Histogram;
 use stats::{Account, size_class};
+use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -158,6 +159,8 @@ pub struct WorkerLink<I: Io> {
     pub injects: Arc<ArrayQueue<Inject<I::Frame>>>,
     /// Frames from other workers.
     pub departures: Departures<I::Frame>,
+    /// Rung by whoever has put something into a ring.
+    pub bell: Arc<Bell>,
     /// The worker's account of itself.
     pub stats: Arc<WorkerStats>,
 }
@@ -202,6 +205,9 @@ pub struct Worker<I: Io> {
     account: Account,
     /// Where it may sleep.
     idle: Option<Idle>,
+    /// While its queues are armed: whether each of them tells when something comes.
+    armed: Option<bool>,
+    bell: Arc<Bell>,
     reader: Reader,
     clock_ns: fn() -> u64,
     /// When the loop began.
@@ -233,6 +239,7 @@ impl<I: Io> Worker<I> {
             displaced: Arc::new(ArrayQueue::new(QUEUE_COMMANDS)),
             injects: Arc::new(ArrayQueue::new(QUEUE_INJECTS)),
             departures: Arc::new(ArrayQueue::new(QUEUE_DEPARTURES)),
+            bell: Arc::default(),
             stats: Arc::default(),
         };
         let worker = Self {
@@ -251,6 +258,8 @@ impl<I: Io> Worker<I> {
             is_watched: false,
             account: Account::default(),
             idle: None,
+            armed: None,
+            bell: link.bell.clone(),
             reader,
             clock_ns,
             now_ns: 0,
@@ -260,8 +269,13 @@ impl<I: Io> Worker<I> {
     }
 
     /// Lets it sleep while there is nothing to do.
-    pub fn set_idle(&mut self, idle: Option<Idle>) {
-        self.idle = idle;
+    ///
+    /// # Errors
+    /// The system's, which has no descriptor left for the bell.
+    pub fn let_sleep(&mut self) -> io::Result<()> {
+        self.bell.hang()?;
+        self.idle = Some(Idle::default());
+        Ok(())
     }
 
     /// Polls until control says [`Command::Shutdown`].
@@ -295,16 +309,42 @@ impl<I: Io> Worker<I> {
     }
 
     /// Sleeps where there has been nothing to do for a while. What waits to be sent is something.
+    ///
+    /// First its queues are armed, and it looks at them all once more: what came before is found by that, what
+    /// comes later wakes it.
     #[inline(never)]
     fn rest(&mut self, is_busy: bool) {
         let is_busy = is_busy || self.path.is_waiting() || !self.commands.is_empty();
-        let now_ns = self.now_ns;
-        if self.idle.as_mut().is_some_and(|idle| idle.looked(is_busy, now_ns)) {
-            self.now_ns = (self.clock_ns)();
-            let slept_ns = self.now_ns.saturating_sub(now_ns);
-            self.account.slept_ns += slept_ns;
-            self.account.total_ns += slept_ns;
+        let Some(idle) = &mut self.idle else { return };
+        if !idle.looked(is_busy, self.now_ns) {
+            if self.armed.take().is_some() {
+                self.rx.iter_mut().for_each(|slot| self.readiness.disarm(&mut slot.rx));
+            }
+            return;
         }
+        let Some(is_told) = self.armed else {
+            let mut is_told = true;
+            for slot in &mut self.rx {
+                is_told &= self.readiness.arm(&mut slot.rx);
+            }
+            self.armed = Some(is_told);
+            return;
+        };
+        let nap = idle.nap(is_told);
+        self.bell.listen();
+        // They may have been filled before anybody could hear that it listens.
+        if self.commands.is_empty() && self.injects.is_empty() && self.departures.is_empty() {
+            // It holds nothing of any table, and is not waited for.
+            self.reader.set_offline();
+            self.readiness.sleep(&self.bell, nap);
+            self.reader.set_online();
+        }
+        self.bell.stop_listening();
+        let since_ns = self.now_ns;
+        self.now_ns = (self.clock_ns)();
+        let slept_ns = self.now_ns.saturating_sub(since_ns);
+        self.account.slept_ns += slept_ns;
+        self.account.total_ns += slept_ns;
     }
 
     /// Once round: every receive queue, what control and other workers ask for, then all buffers out.
@@ -520,6 +560,9 @@ impl<I: Io> Worker<I> {
             return Displaced::Rx { port, queue, rx: Some(rx) };
         }
         self.readiness.watch(&mut rx);
+        if let Some(is_told) = &mut self.armed {
+            *is_told = self.readiness.arm(&mut rx) && *is_told;
+        }
         self.rx.push(RxSlot { port, queue, rx, empty: 0 });
         // Awake: behind those that are.
         let last = self.rx.len() - 1;
@@ -541,6 +584,9 @@ impl<I: Io> Worker<I> {
             self.rx.swap_remove(place).rx
         });
         if let Some(rx) = &mut rx {
+            if self.armed.is_some() {
+                self.readiness.disarm(rx);
+            }
             self.readiness.forget(rx);
         }
         Displaced::Rx { port, queue, rx }

@@ -6,11 +6,13 @@
 mod eal_lab;
 
 use dataplane::dpdk::netns::run_in;
-use dataplane::dpdk::tap::{self, TapReadiness};
+use dataplane::dpdk::readiness::QueueReadiness;
+use dataplane::dpdk::tap;
 use dataplane::dpdk::{
     AttachSpec, Eal, Mbuf, Netns, Port, Rx, TapError, TapPort, TapSpec, Tx, ethdev,
 };
 use dataplane::frame::{Burst, Frame};
+use dataplane::idle::Bell;
 use dataplane::io::{Readiness, RxQueue, TxQueue, Unsent};
 use dataplane::wire::checksum;
 use dataplane::wire::ethernet::MacAddr;
@@ -249,12 +251,12 @@ fn an_idle_tap_is_not_read_and_a_ready_one_is_read_until_it_is_empty() {
             burst.clear();
         }
     }
-    let mut readiness = TapReadiness::default();
+    let mut readiness = QueueReadiness::default();
     assert!(Readiness::is_due(&mut readiness, &rx[0]), "not watched: always worth a try");
     Readiness::watch(&mut readiness, &mut rx[0]);
     Readiness::watch(&mut readiness, &mut rx_other[0]);
     let mut now_ns = 0;
-    let mut look = |readiness: &mut TapReadiness| {
+    let mut look = |readiness: &mut QueueReadiness| {
         now_ns += 1_000_000;
         Readiness::<Rx>::look(readiness, now_ns);
     };
@@ -279,7 +281,7 @@ fn an_idle_tap_is_not_read_and_a_ready_one_is_read_until_it_is_empty() {
     // Given away with something unread, and taken again: it is found at once.
     inject("t0", &ethernet([0xff; 6], 60));
     Readiness::forget(&mut readiness, &mut rx[0]);
-    let mut second = TapReadiness::default();
+    let mut second = QueueReadiness::default();
     Readiness::watch(&mut second, &mut rx[0]);
     look(&mut second);
     assert!(Readiness::is_due(&mut second, &rx[0]));
@@ -288,6 +290,47 @@ fn an_idle_tap_is_not_read_and_a_ready_one_is_read_until_it_is_empty() {
     port.detach(rx, tx);
     other.detach(rx_other, tx_other);
     sh("ip link del t0; ip link del t1");
+    assert_eq!(pool.in_use(), 0);
+}
+
+#[test]
+fn a_frame_ends_the_sleep_of_the_worker_that_has_the_tap() {
+    let (eal, pool) = start();
+    let (port, mut rx, tx) = open(eal, &TapSpec::new("t0", pool));
+    sh("sysctl -qw net.ipv6.conf.t0.disable_ipv6=1");
+    let mut burst = Burst::new();
+    let mut readiness = QueueReadiness::default();
+    assert!(!readiness.arm(&mut rx[0]), "not watched: it can't tell");
+    readiness.watch(&mut rx[0]);
+    assert!(readiness.arm(&mut rx[0]));
+    while rx[0].rx(&mut burst) > 0 {
+        burst.clear();
+    }
+    let bell = Bell::default();
+    bell.hang().unwrap();
+    // Far longer than the test may take.
+    let night = Duration::from_secs(3_600);
+    for _ in 0..3 {
+        let sender = std::thread::spawn(|| inject("t0", &ethernet([0xff; 6], 60)));
+        readiness.sleep(&bell, night);
+        sender.join().unwrap();
+        assert_eq!(rx[0].rx(&mut burst), 1);
+        burst.clear();
+    }
+    // One that was there before is no other matter.
+    inject("t0", &ethernet([0xff; 6], 60));
+    readiness.sleep(&bell, night);
+    assert_eq!(rx[0].rx(&mut burst), 1);
+    burst.clear();
+    // Nothing comes: the time it is.
+    let begin = Instant::now();
+    readiness.sleep(&bell, Duration::from_millis(30));
+    assert!(begin.elapsed() >= Duration::from_millis(30));
+    readiness.disarm(&mut rx[0]);
+    readiness.forget(&mut rx[0]);
+    assert!(!readiness.arm(&mut rx[0]));
+    port.detach(rx, tx);
+    sh("ip link del t0");
     assert_eq!(pool.in_use(), 0);
 }
 

@@ -7,9 +7,11 @@ mod eal_lab;
 
 use dataplane::dpdk::eal::log;
 use dataplane::dpdk::netns::run_in;
+use dataplane::dpdk::readiness::QueueReadiness;
 use dataplane::dpdk::{AttachSpec, Netns, PortError, ethdev};
 use dataplane::frame::{Burst, Frame};
-use dataplane::io::{RxQueue, TxQueue};
+use dataplane::idle::Bell;
+use dataplane::io::{Readiness, RxQueue, TxQueue};
 use dataplane::wire::ethernet::MacAddr;
 use eal_lab::{
     Elsewhere, bytes_of, enter_private_namespace, ethernet, eventually, expect_in_kernel, frame,
@@ -18,6 +20,7 @@ use eal_lab::{
 use nix::sys::resource::{Resource, setrlimit};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 7]);
 
@@ -47,6 +50,47 @@ fn frames_pass_both_ways_unchanged() {
     assert_eq!(bytes[38..42], [192, 0, 2, 2]);
     drop(arp);
     port.detach(rx, tx).unwrap();
+    assert_eq!(pool.in_use(), 0);
+}
+
+#[test]
+fn a_frame_ends_the_sleep_of_the_worker_that_has_the_tap() {
+    let (eal, pool) = start();
+    let silent = AttachSpec::new("net_tap0,iface=t0", pool);
+    let (silent, mut silent_rx, silent_tx) = ethdev::attach(eal, &silent).unwrap();
+    let told = AttachSpec { wakes: true, ..AttachSpec::new("net_tap1,iface=t1", pool) };
+    let (mut told, mut rx, tx) = ethdev::attach(eal, &told).unwrap();
+    sh("sysctl -qw net.ipv6.conf.t1.disable_ipv6=1");
+    let mut readiness = QueueReadiness::default();
+    readiness.watch(&mut silent_rx[0]);
+    assert!(!readiness.arm(&mut silent_rx[0]), "nobody asked for that");
+    readiness.forget(&mut silent_rx[0]);
+    let bell = Bell::default();
+    bell.hang().unwrap();
+    let wanted = ethernet([0xff; 6], 60);
+    // Stopped and started it is the same.
+    for _ in 0..2 {
+        readiness.watch(&mut rx[0]);
+        assert!(readiness.arm(&mut rx[0]));
+        for _ in 0..3 {
+            let sender = std::thread::spawn(|| inject("t1", &ethernet([0xff; 6], 60)));
+            // The driver has its signal a moment later, and what the kernel says of itself may come first.
+            let mut frames = Vec::new();
+            while !frames.contains(&wanted) {
+                // Far longer than the test may take.
+                readiness.sleep(&bell, Duration::from_secs(3_600));
+                let mut burst = Burst::new();
+                rx[0].rx(&mut burst);
+                frames.extend(burst.iter().map(bytes_of));
+            }
+            sender.join().unwrap();
+        }
+        readiness.forget(&mut rx[0]);
+        told.stop(&rx, &tx).unwrap();
+        told.start(&rx, &tx).unwrap();
+    }
+    told.detach(rx, tx).unwrap();
+    silent.detach(silent_rx, silent_tx).unwrap();
     assert_eq!(pool.in_use(), 0);
 }
 

@@ -17,7 +17,7 @@ use crossbeam::queue::ArrayQueue;
 use dataplane::counters::{Counters, DropReason, PortCounter, PortCounts};
 use dataplane::frame::{BURST_PKTS, Burst};
 use dataplane::ids::{AdapterId, AdjacencyId, NetworkId, PortId};
-use dataplane::pipeline::{Departures, Path, Rate, Rates, Tables, TxPort, TxRoute};
+use dataplane::pipeline::{Departures, Handoff, Path, Rate, Rates, Tables, TxPort, TxRoute};
 use dataplane::punt::Punt;
 use dataplane::table::{AdjacencyWriter, Ipv4FibWriter, MacWriter};
 use host::Host;
@@ -235,7 +235,7 @@ impl Bench {
         for record in host.records {
             let port = Sink::new(frames);
             let route = match record.id {
-                FAR => TxRoute::Handoff(departures.clone()),
+                FAR => TxRoute::Handoff(Handoff { ring: departures.clone(), bell: Arc::default() }),
                 _ => TxRoute::Own(port.clone()),
             };
             path.set_way(record.id, Some(TxPort::new(route)));

@@ -5,6 +5,7 @@ mod interface;
 use super::Appliance;
 use crate::api::backend::{Refusal, RefusalKind};
 use crate::api::view::PortLabel;
+use crate::config::Polling;
 use crate::kernel::{self, Place};
 use crate::metrics::DeviceCounts;
 use crate::model::{Namespace, PortSpec, TapSpec, VhostUserSpec};
@@ -137,6 +138,11 @@ fn refuse(message: impl Into<String>) -> Refusal {
 }
 
 impl Appliance {
+    /// Whether workers sleep while there is nothing to do.
+    fn may_sleep(&self) -> bool {
+        self.config.appliance.polling == Polling::Adaptive
+    }
+
     /// Opens a device. Nobody polls it yet.
     pub(super) fn open(&mut self, wanted: Wanted<'_>) -> Result<Opened, Refusal> {
         match wanted.spec {
@@ -156,6 +162,7 @@ impl Appliance {
             perm: spec.perm,
             mtu: wanted.mtu,
             pool: self.pool,
+            wakes: self.may_sleep(),
             qsbr: self.publisher.qsbr.clone(),
         };
         let (port, rx, tx) = vhost::open(self.eal, &spec)
@@ -232,6 +239,7 @@ impl Appliance {
             rx_queues: wanted.queues,
             tx_queues: if is_tap { wanted.queues } else { workers.max(wanted.queues) },
             mtu: wanted.mtu,
+            wakes: self.may_sleep(),
             mac: match is_tap {
                 true => wanted.peer_mac,
                 false => wanted.own_mac.filter(|_| is_nic(wanted.spec)),

@@ -29,7 +29,6 @@ use dataplane::dpdk::{
     DpdkIo, Eal, EalError, EalOptions, Pool, PoolError, PoolOps, PoolSpec, lcore, pdump,
     raise_descriptor_limit,
 };
-use dataplane::idle::Idle;
 use dataplane::pipeline::{Path, Rates};
 use dataplane::worker::Worker;
 use std::cell::RefCell;
@@ -303,7 +302,8 @@ fn launch(
     let reader = fresh.qsbr().register().ok_or_else(missing)?;
     let (mut worker, link) = Worker::new(path, reader, worker_clock_ns).map_err(|_| missing())?;
     if polling == Polling::Adaptive {
-        worker.set_idle(Some(Idle::new(std::thread::sleep)));
+        let failed = |source| StartError::System { what: "worker", source };
+        worker.let_sleep().map_err(failed)?;
     }
     let job = move || {
         // To give rights away is never refused, and a worker forwards with them as well.

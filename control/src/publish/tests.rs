@@ -7,13 +7,16 @@ use crate::registry::{Adapter, Effect, Identity, Port, Registry, ServerPort};
 use crossbeam::queue::ArrayQueue;
 use dataplane::counters::Counters;
 use dataplane::frame::memory::MemoryPool;
+use dataplane::idle::Bell;
 use dataplane::io::memory::{MemoryIo, MemoryPort};
 use dataplane::pipeline::{Path, Rates};
+use dataplane::punt::Inject;
 use dataplane::table::Adjacency;
 use dataplane::worker::Worker;
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 mod limits;
 mod networks;
@@ -226,6 +229,11 @@ enum Noun {
 
 /// A worker that runs only when it is told to.
 fn worker(fresh: &FreshTables) -> (Worker<MemoryIo>, WorkerEnd<MemoryIo>) {
+    let (worker, end, _) = worker_with_bell(fresh);
+    (worker, end)
+}
+
+fn worker_with_bell(fresh: &FreshTables) -> (Worker<MemoryIo>, WorkerEnd<MemoryIo>, Arc<Bell>) {
     let punts = Arc::new(ArrayQueue::new(64));
     let counters = Arc::new(Counters::new());
     let (tables, pool) = (fresh.tables.clone(), MemoryPool::new(64));
@@ -234,7 +242,25 @@ fn worker(fresh: &FreshTables) -> (Worker<MemoryIo>, WorkerEnd<MemoryIo>) {
     // which is given up is the next to be taken.
     let reader = Qsbr::new(1).register().unwrap();
     let (worker, link) = Worker::new(path, reader, || 0).unwrap();
-    (worker, WorkerEnd::new(1, link, counters, punts))
+    let bell = link.bell.clone();
+    (worker, WorkerEnd::new(1, link, counters, punts), bell)
+}
+
+#[test]
+fn a_worker_that_sleeps_is_woken_for_a_command_and_for_a_frame() {
+    let fresh = FreshTables::new(1);
+    let (mut worker, end, bell) = worker_with_bell(&fresh);
+    worker.let_sleep().unwrap();
+    let mut workers = Workers::new(vec![end]);
+    let patience = Duration::from_secs(10);
+    bell.listen();
+    workers.set_forwarding(true).unwrap();
+    assert!(bell.is_rung_within(patience));
+    bell.listen();
+    let (port, mut pool) = (PortId(0), MemoryPool::new(1));
+    let frame = pool.frame(&[0; 60], port).unwrap();
+    assert!(workers.inject(port, Inject::Send { port, frame }).is_ok());
+    assert!(bell.is_rung_within(patience));
 }
 
 /// What the appliance does for an effect, devices left out.

@@ -10,7 +10,7 @@ use crossbeam::queue::ArrayQueue;
 use dataplane::counters::Counters;
 use dataplane::ids::{AdapterId, NetworkId, PortId};
 use dataplane::io::Io;
-use dataplane::pipeline::{Limits, Shaping, TxPort, TxRoute};
+use dataplane::pipeline::{Handoff, Limits, Shaping, TxPort, TxRoute};
 use dataplane::punt::{Inject, Punt};
 use dataplane::record::{NetworkRecord, PortRecord};
 use dataplane::sight::latency::Latencies;
@@ -104,7 +104,9 @@ impl<I: Io> WorkerEnd<I> {
         let deadline = Instant::now() + PATIENCE;
         let mut command = command;
         loop {
-            match self.link.commands.push(command) {
+            let pushed = self.link.commands.push(command);
+            self.link.bell.ring();
+            match pushed {
                 Ok(()) => break,
                 Err(back) => command = back,
             }
@@ -292,7 +294,8 @@ impl<I: Io> Workers<I> {
         let owner = assignment.owner;
         self.owners[port.index()] = Some(owner);
         let is_shared_out = tx.len() >= self.ends.len();
-        let ring = self.ends[owner].link.departures.clone();
+        let link = &self.ends[owner].link;
+        let (ring, bell) = (link.departures.clone(), link.bell.clone());
         let mut tx = tx.into_iter();
         // The owner first: what the others hand over before it has its queue would find no way out.
         let others = (0..self.ends.len()).filter(|at| *at != owner);
@@ -300,7 +303,7 @@ impl<I: Io> Workers<I> {
             let own = if is_shared_out || at == owner { tx.next() } else { None };
             let route = match own {
                 Some(queue) => TxRoute::Own(queue),
-                None => TxRoute::Handoff(ring.clone()),
+                None => TxRoute::Handoff(Handoff { ring: ring.clone(), bell: bell.clone() }),
             };
             let end = &mut self.ends[at];
             end.command(Command::SetTx { port, tx: Some(TxPort::new(route)) })?;
@@ -384,7 +387,11 @@ impl<I: Io> Workers<I> {
     pub fn inject(&self, port: PortId, inject: Inject<I::Frame>) -> Result<(), Inject<I::Frame>> {
         let owner = self.owners.get(port.index()).copied().flatten().unwrap_or(0);
         match self.ends.get(owner) {
-            Some(end) => end.link.injects.push(inject),
+            Some(end) => {
+                let pushed = end.link.injects.push(inject);
+                end.link.bell.ring();
+                pushed
+            }
             None => Err(inject),
         }
     }

@@ -47,6 +47,8 @@ pub struct AttachSpec {
     pub mtu: u16,
     /// Sets the device's MAC. On a tap that is the kernel interface's, so the far side's.
     pub mac: Option<MacAddr>,
+    /// Whether a frame is to wake a worker that sleeps, where the driver can: on net_tap.
+    pub wakes: bool,
     /// Where received frames come from.
     pub pool: Pool,
 }
@@ -62,6 +64,7 @@ impl AttachSpec {
             descriptors: 0,
             mtu: 1500,
             mac: None,
+            wakes: false,
             pool,
         }
     }

@@ -34,6 +34,7 @@ pub mod netns;
 pub mod oracle;
 pub mod pdump;
 pub mod port;
+pub mod readiness;
 pub mod tap;
 pub mod vhost;
 

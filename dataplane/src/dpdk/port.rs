@@ -6,10 +6,11 @@
 use super::ethdev::{EthPort, EthRx, EthStats, EthTx, LinkState, PortError};
 use super::mbuf::Mbuf;
 use super::mempool::Pool;
-use super::tap::{TapPort, TapReadiness, TapRx, TapTx};
+use super::readiness::QueueReadiness;
+use super::tap::{TapPort, TapRx, TapTx};
 use super::vhost::{VhostPort, VhostRx, VhostState, VhostTx};
 use crate::frame::Burst;
-use crate::io::{Io, Readiness, RxQueue, TxQueue, Unsent};
+use crate::io::{Io, RxQueue, TxQueue, Unsent};
 use crate::wire::ethernet::MacAddr;
 use crate::wire::offload::Offload;
 
@@ -310,32 +311,5 @@ impl Io for DpdkIo {
     type Pool = Pool;
     type Rx = Rx;
     type Tx = Tx;
-    type Readiness = TapReadiness;
-}
-
-impl Readiness<Rx> for TapReadiness {
-    fn watch(&mut self, queue: &mut Rx) {
-        if let Rx::Tap(queue) = queue {
-            self.watch(queue);
-        }
-    }
-
-    fn forget(&mut self, queue: &mut Rx) {
-        if let Rx::Tap(queue) = queue {
-            self.forget(queue);
-        }
-    }
-
-    #[inline]
-    fn look(&mut self, now_ns: u64) {
-        self.look(now_ns);
-    }
-
-    #[inline]
-    fn is_due(&mut self, queue: &Rx) -> bool {
-        match queue {
-            Rx::Tap(queue) => self.is_due(queue),
-            _ => true,
-        }
-    }
+    type Readiness = QueueReadiness;
 }

@@ -101,6 +101,8 @@ pub struct VhostSpec {
     pub mtu: u16,
     /// Where received frames come from.
     pub pool: Pool,
+    /// Whether a frame is to wake a worker that sleeps.
+    pub wakes: bool,
     /// Whose quiescent points the gate waits for: those of every worker.
     pub qsbr: Arc<Qsbr>,
 }
@@ -149,16 +151,15 @@ pub fn open(started: Eal, spec: &VhostSpec) -> Result<(VhostPort, Vec<Rx>, Vec<T
         (Meeting::Listen(listener), Some(spec.path.clone()))
     };
     watch::start(&spec.qsbr).map_err(system)?;
-    let link = Arc::new(Link::new(spec.pairs, spec.mtu, spec.qsbr.clone()).map_err(system)?);
+    let link = Link::new(spec.pairs, spec.mtu, spec.wakes, spec.qsbr.clone()).map_err(system)?;
+    let link = Arc::new(link);
     let of_relay = link.clone();
     let relay = std::thread::Builder::new()
         .name("vhost-user".to_owned())
         .stack_size(STACK_BYTES)
         .spawn(move || relay::run(started, &meeting, &of_relay))
         .map_err(system)?;
-    let rx = (0..spec.pairs)
-        .map(|pair| Rx::Vhost(VhostRx { link: link.clone(), pair, pool: spec.pool }))
-        .collect();
+    let rx = (0..spec.pairs).map(|pair| Rx::Vhost(VhostRx::new(&link, pair, spec.pool))).collect();
     let tx = vec![Tx::Vhost(VhostTx { link: link.clone(), pool: spec.pool })];
     let cleared = vec![[(0, 0); 2]; usize::from(spec.pairs)];
     Ok((VhostPort { device: path, link, relay, listens_at, cleared }, rx, tx))

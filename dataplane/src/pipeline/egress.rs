@@ -7,6 +7,7 @@ use super::work::drop_frame;
 use super::{Path, segment};
 use crate::counters::{Counters, DropReason, PortCounter, Traffic};
 use crate::frame::{BURST_PKTS, Burst, Frame, Ingress};
+use crate::idle::Bell;
 use crate::ids::{AdapterId, ClassId, PortId};
 use crate::io::{Io, TxQueue, Unsent};
 use crate::machine::columns;
@@ -40,7 +41,15 @@ pub enum TxRoute<I: Io> {
     /// The queue is this worker's own.
     Own(I::Tx),
     /// Another worker owns it.
-    Handoff(Departures<I::Frame>),
+    Handoff(Handoff<I::Frame>),
+}
+
+/// The way to a port of another worker's.
+pub struct Handoff<F> {
+    /// The ring into that worker.
+    pub ring: Departures<F>,
+    /// Wakes it.
+    pub bell: Arc<Bell>,
 }
 
 /// A worker's side of one port's transmission. Made and dropped by control.
@@ -336,13 +345,14 @@ fn flush<I: Io>(counters: &Counters, port: PortId, out: &mut TxPort<I>, capture:
             settle(counters, port, out, unsent);
             out.offered = out.buffer.len();
         }
-        TxRoute::Handoff(ring) => {
+        TxRoute::Handoff(Handoff { ring, bell }) => {
             for (frame, note) in out.buffer.drain(..).zip(&out.notes) {
                 if let Err(back) = ring.push(Departure { port, adapter: note.adapter, frame }) {
                     drop_frame(counters, back.frame, DropReason::HandoffFull);
                 }
             }
             out.notes.clear();
+            bell.ring();
         }
     }
 }

@@ -36,7 +36,7 @@ mod trace;
 mod view;
 mod work;
 
-pub use egress::{Departure, Departures, SEND_AT_ONCE, TxPort, TxRoute};
+pub use egress::{Departure, Departures, Handoff, SEND_AT_ONCE, TxPort, TxRoute};
 pub use limit::{Rate, Rates};
 pub use shape::{Early, Limits, Meter, RATE_MAX_BPS, RATE_MIN_BPS, Shaping};
 pub use view::{LINK_LOCAL_GATEWAY, View};

@@ -6,6 +6,7 @@ use crate::dpdk::eal::log;
 use crate::wire::ethernet::MacAddr;
 use dpdk_sys::{rte_eth_conf, rte_eth_dev_info, rte_ether_addr};
 use std::ffi::{CStr, c_char, c_int};
+use std::os::fd::RawFd;
 
 /// Ethernet header, one 802.1Q tag and FCS: what a frame has beyond its L3 packet.
 const L2_BYTES: u32 = 14 + 4 + 4;
@@ -68,6 +69,8 @@ pub(super) fn configure(
         conf.rxmode.mq_mode = dpdk_sys::GW_MQ_RX_RSS;
         conf.rx_adv_conf.rss_conf.rss_hf = hashes;
     }
+    // So that the driver shows the descriptors behind its queues.
+    conf.intr_conf.set_rxq(u32::from(is_tap && spec.wakes));
     let step = |name, call: &mut dyn FnMut() -> c_int| run(&spec.device, name, call);
     // SAFETY: *started*; the structure is as large as the library thinks (*layout*).
     step("configure it", &mut || unsafe {
@@ -109,7 +112,12 @@ pub(super) fn configure(
             info.min_mtu,
             largest_mtu(spec, &info, scatter != 0, is_tap.then_some(rx_descriptors)),
         ),
-        rx: (0..spec.rx_queues).map(|queue| EthRx { port, queue }).collect(),
+        rx: (0..spec.rx_queues)
+            .map(|queue| {
+                let tap = if is_tap && spec.wakes { descriptor(port, queue) } else { None };
+                EthRx { port, queue, tap, is_watched: false }
+            })
+            .collect(),
         tx: (0..spec.tx_queues).map(|queue| EthTx { port, queue, takes_chains }).collect(),
     })
 }
@@ -181,6 +189,13 @@ fn descriptors(port: u16, spec: &AttachSpec, is_tap: bool) -> Result<(u16, u16),
         dpdk_sys::rte_eth_dev_adjust_nb_rx_tx_desc(port, &raw mut rx, &raw mut tx)
     })?;
     Ok((rx, tx))
+}
+
+/// What is readable while a queue of a net_tap has a frame: the tap itself.
+fn descriptor(port: u16, queue: u16) -> Option<RawFd> {
+    // SAFETY: *started*; numbers that it does not know give an error.
+    let fd = unsafe { dpdk_sys::rte_eth_dev_rx_intr_ctl_q_get_fd(port, queue) };
+    (fd >= 0).then_some(fd)
 }
 
 /// Makes one call to the library; a negative answer is an error with what the library logged.

@@ -5,12 +5,17 @@ use crate::counters::DropReason;
 use crate::frame::Burst;
 use crate::io::Unsent;
 use dpdk_sys::rte_mbuf;
+use std::os::fd::{BorrowedFd, RawFd};
 
 /// One receive queue (*one poller*).
 #[derive(Debug)]
 pub struct EthRx {
     pub(super) port: u16,
     pub(super) queue: u16,
+    /// A descriptor of the driver's that is readable while a frame waits; only net_tap has one.
+    pub(super) tap: Option<RawFd>,
+    /// Whether it wakes the worker that polls it.
+    pub(in crate::dpdk) is_watched: bool,
 }
 
 /// One transmit queue (*one poller*).
@@ -26,6 +31,13 @@ impl EthRx {
     /// Its number on the port.
     pub fn queue(&self) -> u16 {
         self.queue
+    }
+
+    /// What is readable while a frame waits, for whoever waits for it.
+    pub(in crate::dpdk) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        // SAFETY: *one poller*: the driver keeps the descriptor of a queue that is set up open, and it is that as
+        // long as this handle exists.
+        self.tap.map(|fd| unsafe { BorrowedFd::borrow_raw(fd) })
     }
 
     #[inline]

@@ -56,7 +56,7 @@ pub struct TapRx {
     expected: usize,
     /// Where the worker that polls it keeps whether there is something to read; none while it is always
     /// worth a try.
-    pub(super) slot: Option<u16>,
+    pub(in crate::dpdk) slot: Option<u16>,
 }
 
 /// One of the handles by which the container gets frames (*one poller*). Several may write to one

@@ -13,6 +13,7 @@ use super::queue::TapRx;
 use crate::ids::PortId;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// Least time between two questions, ns: what reading one frame takes.
 const INTERVAL_NS: u64 = 2_000;
@@ -88,6 +89,11 @@ impl TapReadiness {
             *due &= !mask;
         }
         self.watched = self.watched.saturating_sub(1);
+    }
+
+    /// Readable while one of them has something to read.
+    pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.epoll.as_ref().map(|epoll| epoll.0.as_fd())
     }
 
     /// Asks the kernel, where it is time to and there is anything to ask.

@@ -146,8 +146,8 @@ fn forget(link: &Link) {
     link.forget_front_end();
 }
 
-/// What is to be done once the library has finished with a message: tells the rings that we poll, and
-/// reads what was negotiated. No worker is in the device.
+/// What is to be done once the library has finished with a message: tells the rings that we poll, unless the
+/// worker sleeps, and reads what was negotiated. No worker is in the device.
 pub(super) fn settle(link: &Link) {
     let vid = link.vid.load(Ordering::Acquire);
     let (mut features, mut mtu) = (0, 0);
@@ -155,7 +155,8 @@ pub(super) fn settle(link: &Link) {
     // bring about, and unknown numbers give an error. The numbers live through the calls.
     unsafe {
         for ring in 0..dpdk_sys::rte_vhost_get_vring_num(vid) {
-            dpdk_sys::rte_vhost_enable_guest_notification(vid, ring, 0);
+            let is_armed = link.is_armed(ring);
+            dpdk_sys::rte_vhost_enable_guest_notification(vid, ring, is_armed.into());
         }
         dpdk_sys::rte_vhost_get_negotiated_features(vid, &raw mut features);
         dpdk_sys::rte_vhost_get_mtu(vid, &raw mut mtu);

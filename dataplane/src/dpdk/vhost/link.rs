@@ -11,9 +11,10 @@
 use crate::dpdk::lcore::wait_for_workers;
 use crate::table::Qsbr;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -66,6 +67,8 @@ pub(super) struct Link {
     pub(super) resets: AtomicU32,
     /// Our copies of the events by which the guest is called, by ring. For [`super::watch`] alone.
     calls: Mutex<Vec<Option<OwnedFd>>>,
+    /// What wakes a worker that sleeps, by pair; empty where none ever does.
+    kicks: Box<[Kick]>,
     /// One of them made a worker wait.
     pub(super) blocks: AtomicBool,
     /// The guest has been migrated here and wants that told.
@@ -80,12 +83,65 @@ pub(super) struct Link {
     pub(super) tx: Box<[QueueCounts]>,
 }
 
+/// How the guest of one ring pair wakes the worker that polls it.
+///
+/// The event changes with the front-end, on the relay's thread; what the worker waits for is the same always.
+#[derive(Debug)]
+pub(super) struct Kick {
+    /// Has the event, if there is one.
+    epoll: Epoll,
+    event: Mutex<Option<OwnedFd>>,
+    is_heard: AtomicBool,
+    /// Whether the worker wants to be woken.
+    pub(super) is_armed: AtomicBool,
+}
+
+impl Kick {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+            event: Mutex::default(),
+            is_heard: AtomicBool::new(false),
+            is_armed: AtomicBool::new(false),
+        })
+    }
+
+    /// Readable after a kick.
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.epoll.0.as_fd()
+    }
+
+    /// Whether the present guest has an event, and it is listened to.
+    pub(super) fn is_heard(&self) -> bool {
+        self.is_heard.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, event: Option<OwnedFd>) {
+        let mut slot = lock(&self.event);
+        if let Some(before) = slot.take() {
+            // The front-end may keep it open, so closing ours would not end it.
+            let _ = self.epoll.delete(before);
+        }
+        // Nobody reads it: each kick is an edge.
+        let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
+        let is_heard = |event: &OwnedFd| self.epoll.add(event, EpollEvent::new(flags, 0)).is_ok();
+        self.is_heard.store(event.as_ref().is_some_and(is_heard), Ordering::Relaxed);
+        *slot = event;
+    }
+}
+
+/// Whether the guest sends by this ring: odd ones (VIRTIO 1.2, 5.1.2).
+fn is_sent_by(ring: usize) -> bool {
+    ring % 2 == 1
+}
+
 const DOWN: u64 = 0;
 const PAUSED: u64 = 1;
 const OPEN: u64 = 2;
 
 impl Link {
-    pub(super) fn new(pairs: u16, mtu: u16, qsbr: Arc<Qsbr>) -> io::Result<Self> {
+    pub(super) fn new(pairs: u16, mtu: u16, wakes: bool, qsbr: Arc<Qsbr>) -> io::Result<Self> {
+        let kicks = if wakes { pairs } else { 0 };
         let counts = || (0..pairs).map(|_| QueueCounts::default()).collect();
         Ok(Self {
             gate: AtomicU64::new(DOWN),
@@ -100,6 +156,7 @@ impl Link {
             connects: AtomicU32::new(0),
             resets: AtomicU32::new(0),
             calls: Mutex::new((0..pairs * 2).map(|_| None).collect()),
+            kicks: (0..kicks).map(|_| Kick::new()).collect::<io::Result<_>>()?,
             blocks: AtomicBool::new(false),
             has_moved: AtomicBool::new(false),
             wake: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
@@ -159,6 +216,7 @@ impl Link {
         self.front_end_mtu.store(0, Ordering::Relaxed);
         self.blocks.store(false, Ordering::Relaxed);
         lock(&self.calls).iter_mut().for_each(|call| *call = None);
+        self.kicks.iter().for_each(|kick| kick.set(None));
         self.rings.iter().for_each(|word| word.store(0, Ordering::Relaxed));
     }
 
@@ -212,6 +270,24 @@ impl Link {
         if let Some(call) = lock(&self.calls).get_mut(ring) {
             *call = event;
         }
+    }
+
+    /// The event by which the guest tells that it has put something into a ring.
+    pub(super) fn set_kick(&self, ring: usize, event: Option<OwnedFd>) {
+        if let Some(kick) = self.kicks.get(ring / 2).filter(|_| is_sent_by(ring)) {
+            kick.set(event);
+        }
+    }
+
+    /// What wakes a worker that sleeps, where one ever does.
+    pub(super) fn kick(&self, pair: u16) -> Option<&Kick> {
+        self.kicks.get(usize::from(pair))
+    }
+
+    /// Whether the guest is to kick for this ring.
+    pub(super) fn is_armed(&self, ring: u16) -> bool {
+        let kick = self.kick(ring / 2).filter(|_| is_sent_by(ring.into()));
+        kick.is_some_and(|kick| kick.is_armed.load(Ordering::Relaxed))
     }
 
     /// Looks for an event that is full, so that a worker who wrote to it waits, empties it and has the

@@ -2,14 +2,15 @@
 
 use super::super::mbuf::Mbuf;
 use super::super::mempool::Pool;
-use super::link::{Gate, Link, QueueCounts};
+use super::link::{Gate, Kick, Link, QueueCounts};
 use crate::counters::DropReason;
 use crate::frame::{Burst, Frame};
 use crate::io::Unsent;
 use crate::wire::offload::Offload;
 use dpdk_sys::rte_mbuf;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// The library moves at most so many frames a call, however many it is given (`MAX_PKT_BURST` of its
 /// virtio_net.c): fewer than that, not fewer than asked for, means that the ring has no more.
@@ -23,11 +24,13 @@ const GUEST_TSO6: u32 = 8;
 /// One ring that the guest sends by (*one poller*).
 #[derive(Debug)]
 pub struct VhostRx {
-    pub(super) link: Arc<Link>,
+    link: Arc<Link>,
     /// Ring pair.
-    pub(super) pair: u16,
+    pair: u16,
     /// Where the copies of the guest's frames come from.
-    pub(super) pool: Pool,
+    pool: Pool,
+    /// Whether a kick wakes the worker that polls it.
+    pub(in crate::dpdk) is_watched: bool,
 }
 
 /// All rings that the guest receives by (*one poller*): which of them carries a flow, this handle
@@ -40,6 +43,31 @@ pub struct VhostTx {
 }
 
 impl VhostRx {
+    pub(super) fn new(link: &Arc<Link>, pair: u16, pool: Pool) -> Self {
+        Self { link: link.clone(), pair, pool, is_watched: false }
+    }
+
+    /// Readable after a kick.
+    pub(in crate::dpdk) fn kicks(&self) -> Option<BorrowedFd<'_>> {
+        self.link.kick(self.pair).map(Kick::descriptor)
+    }
+
+    /// Has the guest kick when it has something, or no more; whether it will.
+    pub(in crate::dpdk) fn arm(&mut self, is_armed: bool) -> bool {
+        let Some(kick) = self.link.kick(self.pair) else { return false };
+        kick.is_armed.store(is_armed, Ordering::Relaxed);
+        let Gate::Open(vid) = self.link.gate() else {
+            // Nothing comes before the gate opens, and then it is told.
+            return true;
+        };
+        let ring = self.pair * 2 + 1;
+        // SAFETY: *gate*, as in `rx`. The lock that it takes is free: whoever else takes it shuts the gate first.
+        unsafe { dpdk_sys::rte_vhost_enable_guest_notification(vid, ring, is_armed.into()) };
+        // The guest looks for that after it has made a buffer available; the worker looks for buffers after this.
+        fence(Ordering::SeqCst);
+        kick.is_heard()
+    }
+
     #[inline]
     pub(crate) fn rx(&mut self, into: &mut Burst<Mbuf>) -> usize {
         let Gate::Open(vid) = self.link.gate() else { return 0 };

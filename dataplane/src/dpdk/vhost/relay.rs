@@ -452,10 +452,12 @@ impl<'a> Session<'a> {
                     .iter()
                     .try_for_each(socket::check_event)
                     .map_err(|why| End::Event { name, why })?;
-                if message.request == message::SET_VRING_CALL {
-                    let ring = usize::from(message.payload.first().copied().unwrap_or(0));
-                    let event = descriptors.first().and_then(|event| event.try_clone().ok());
-                    self.link.set_call(ring, event);
+                let ring = usize::from(message.payload.first().copied().unwrap_or(0));
+                let event = || descriptors.first().and_then(|event| event.try_clone().ok());
+                match message.request {
+                    message::SET_VRING_CALL => self.link.set_call(ring, event()),
+                    message::SET_VRING_KICK => self.link.set_kick(ring, event()),
+                    _ => {}
                 }
                 Ok(())
             }

@@ -8,7 +8,7 @@ use crate::frame::memory::MemoryPool;
 use crate::frame::{Burst, Frame, Ingress};
 use crate::ids::PortId;
 use crate::io::memory::MemoryPort;
-use crate::pipeline::{Departure, Limits, Rates, Shaping, TxPort, TxRoute};
+use crate::pipeline::{Departure, Handoff, Limits, Rates, Shaping, TxPort, TxRoute};
 use crate::punt::Inject;
 use crate::sight::capture::{Capture, Feed, Selection};
 use crate::sight::latency::Latencies;
@@ -18,6 +18,7 @@ use crate::worker::{Command, Worker, loop_histogram};
 use crossbeam::queue::ArrayQueue;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// One frame for each way through the path.
 fn samples() -> Vec<(PortId, Vec<u8>)> {
@@ -65,7 +66,7 @@ fn card_2_the_loop_of_a_worker_allocates_nothing() {
     for (id, port) in &ports {
         // One port is another worker's.
         let route = match *id {
-            C3 => TxRoute::Handoff(ring.clone()),
+            C3 => TxRoute::Handoff(Handoff { ring: ring.clone(), bell: Arc::default() }),
             _ => TxRoute::Own(port.tx()),
         };
         let set = Command::SetTx { port: *id, tx: Some(TxPort::new(route)) };
@@ -165,6 +166,16 @@ fn card_2_the_loop_of_a_worker_allocates_nothing() {
     // The first rounds find what is set up once.
     (0..3).for_each(|_| round(false));
     (0..20).for_each(|_| round(true));
+    // Nor does its sleep.
+    worker.let_sleep().unwrap();
+    let slept_ns = || link.stats.slept_ns.load(Ordering::Relaxed);
+    let mut burst = Burst::new();
+    let made = allocation_counter::measure(|| {
+        while slept_ns() == 0 {
+            worker.turn(&mut burst);
+        }
+    });
+    assert_eq!((made.count_total, made.bytes_total), (0, 0));
     let dropped: u64 = (0..100).map(|port| counters.port(PortId(port)).drops_total()).sum();
     assert!(dropped > 0, "drops are on the way too");
 }

@@ -5,14 +5,18 @@ use super::lab::Lab;
 use super::packet::{Packet, filler, frame};
 use crate::counters::{AdapterCounter, DropReason, PortCounter};
 use crate::frame::Burst;
+use crate::idle::Bell;
 use crate::ids::{NetworkId, PortId};
 use crate::io::Unsent;
 use crate::io::memory::FAULTY_BYTES;
-use crate::pipeline::{Rates, TxPort, TxRoute};
+use crate::pipeline::{Handoff, Rates, TxPort, TxRoute};
 use crate::punt::Inject;
 use crate::wire::ethernet::MacAddr;
 use crossbeam::queue::ArrayQueue;
 use std::sync::Arc;
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(10);
 
 fn from_c1(to: PortId, id: u16) -> Vec<u8> {
     Packet { id, ..Packet::new(at(C1), GATEWAY_MAC, at(to).ip) }.bytes()
@@ -147,10 +151,16 @@ fn a_port_without_a_way_out_is_a_counted_drop() {
 fn frames_for_another_workers_port_are_handed_over_in_order_and_counted_by_it() {
     let mut lab = Lab::new();
     let ring = Arc::new(ArrayQueue::new(40));
-    lab.path.set_way(C2, Some(TxPort::new(TxRoute::Handoff(ring.clone()))));
+    let bell = Arc::new(Bell::default());
+    bell.hang().unwrap();
+    let handoff = Handoff { ring: ring.clone(), bell: bell.clone() };
+    lab.path.set_way(C2, Some(TxPort::new(TxRoute::Handoff(handoff))));
+    // The other worker sleeps.
+    bell.listen();
     let frames: Vec<_> = (0..50).map(|id| from_c1(C2, id)).collect();
     lab.receive_all(C1, &frames);
     assert_eq!((ring.len(), lab.sent(C2).len()), (40, 0));
+    assert!(bell.is_rung_within(PATIENCE), "it is woken");
     assert_eq!(lab.drops(C1), [(DropReason::HandoffFull, 10)]);
     assert_eq!(lab.counts(C1).counter(PortCounter::Forwarded), 0);
     // The owner: here the same path, with the port's queue.

@@ -8,7 +8,7 @@ use crate::counters::{Counters, PortCounter};
 use crate::frame::memory::{MemoryFrame, MemoryPool};
 use crate::ids::PortId;
 use crate::io::memory::{MemoryIo, MemoryPort};
-use crate::pipeline::{Rates, TxPort, TxRoute};
+use crate::pipeline::{Handoff, Rates, TxPort, TxRoute};
 use crate::punt::Punt;
 use crate::record::{Attachment, PortRecord};
 use crate::worker::{Command, Displaced, Worker, WorkerLink};
@@ -47,17 +47,20 @@ impl Pair {
         let pool = MemoryPool::new(1 << 15);
         let ports: BTreeMap<_, _> =
             [C1, C2, C3].into_iter().map(|id| (id, MemoryPort::new(depth))).collect();
-        let ends: Vec<_> = (0..2).map(|_| end(&host, &pool)).collect();
+        // One sleeps while it has nothing to do, one never.
+        let ends: Vec<_> =
+            [true, false].map(|may_sleep| end(&host, &pool, may_sleep)).into_iter().collect();
         let pair = Pair { host, ends, pool, ports, deadline: Instant::now() + PATIENCE };
         for (owner, port) in [(0, C2), (1, C3)] {
-            let ring = pair.ends[owner].link.departures.clone();
+            let link = &pair.ends[owner].link;
+            let handoff = Handoff { ring: link.departures.clone(), bell: link.bell.clone() };
             let own = TxPort::new(TxRoute::Own(pair.ports[&port].tx()));
             pair.command(owner, Command::SetTx { port, tx: Some(own) });
             // The owner first: see `Command::SetTx`.
             while pair.ends[owner].link.displaced.pop().is_none() {
                 pair.wait();
             }
-            let handoff = TxPort::new(TxRoute::Handoff(ring));
+            let handoff = TxPort::new(TxRoute::Handoff(handoff));
             pair.command(1 - owner, Command::SetTx { port, tx: Some(handoff) });
         }
         for (worker, port) in [(0, C1), (0, C2), (1, C3)] {
@@ -155,12 +158,15 @@ impl Pair {
     }
 }
 
-fn end(host: &Host, pool: &MemoryPool) -> End {
+fn end(host: &Host, pool: &MemoryPool, may_sleep: bool) -> End {
     let punts: Arc<ArrayQueue<Punt<MemoryFrame>>> = Arc::new(ArrayQueue::new(64));
     let path = host.path(pool.clone(), punts, Rates::default());
     let counters = path.counters.clone();
     let reader = host.qsbr.register().unwrap();
-    let (worker, link) = Worker::new(path, reader, clock_ns).unwrap();
+    let (mut worker, link) = Worker::new(path, reader, clock_ns).unwrap();
+    if may_sleep {
+        worker.let_sleep().unwrap();
+    }
     let thread = std::thread::spawn(move || worker.run());
     End { link, counters, thread }
 }
