@@ -15,6 +15,8 @@ pub const NEXT: u16 = 1;
 pub const WRITE: u16 = 2;
 /// Descriptor flag: a table of descriptors.
 pub const INDIRECT: u16 = 4;
+/// Flag of the used ring: the device looks by itself.
+const NO_NOTIFY: u16 = 1;
 /// Bytes of a descriptor.
 pub const DESCRIPTOR_BYTES: u64 = 16;
 
@@ -63,6 +65,8 @@ pub struct Ring {
     pub kick: Fd,
     /// The device tells.
     pub call: Fd,
+    /// Keeps from the device that there is something: a driver that never kicks.
+    pub is_mute: bool,
     free: Vec<u16>,
     /// What is with the device: head and its chain.
     lent: BTreeMap<u16, Vec<u16>>,
@@ -97,6 +101,7 @@ impl Ring {
             buffer_bytes,
             kick: event()?,
             call: event()?,
+            is_mute: false,
             free: (0..size).rev().collect(),
             lent: BTreeMap::new(),
             next_available: 0,
@@ -162,8 +167,16 @@ impl Ring {
         self.publish(memory)
     }
 
+    /// Whether the device wants to be told (VIRTIO 1.2, 2.7.10).
+    pub fn is_told(&self, memory: &Memory) -> io::Result<bool> {
+        Ok(memory.load(self.used)? & NO_NOTIFY == 0)
+    }
+
     /// Tells the device.
     pub fn notify(&self) -> io::Result<()> {
+        if self.is_mute {
+            return Ok(());
+        }
         match nix::unistd::write(&self.kick, &1u64.to_ne_bytes()) {
             // A full counter has told it already.
             Ok(_) | Err(nix::errno::Errno::EAGAIN) => Ok(()),
