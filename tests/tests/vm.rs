@@ -399,6 +399,53 @@ fn hr15_hr16_hr17_hold_for_guests_with_split_and_packed_rings_in_order_and_not()
 }
 
 /// TCP between a DPDK container and a container, at full rate.
+/// The median round trip of so many echo requests of a VM's, ms.
+fn median_ms(vm: &Vm, count: usize, interval: &str) -> f64 {
+    let text = vm.run(&format!("ping -n -c {count} -i {interval} {}", address(1)));
+    let mut times: Vec<f64> = text
+        .lines()
+        .filter_map(|line| line.split_once("time=")?.1.split(' ').next()?.parse().ok())
+        .collect();
+    assert_eq!(times.len(), count, "{text}");
+    times.sort_by(f64::total_cmp);
+    times[count / 2]
+}
+
+/// A Linux guest's driver asks by an index whether to kick (VIRTIO_F_EVENT_IDX), on either kind of ring.
+#[test]
+fn a_worker_that_sleeps_is_woken_by_vms_with_split_and_with_packed_rings() {
+    let world = World::routed_with(Attach::Own, 1, |lab, config| {
+        let config = with_guest(lab, config, "vm2", 2, true);
+        let config = with_guest(lab, config, "vm3", 3, true);
+        config.replace("control_core = 0", "control_core = 0\npolling = \"adaptive\"")
+    });
+    let lab = &world.lab;
+    let nic = Nic::connecting(&socket(lab, "vm3"), &mac(3)).with("packed=on");
+    let [vm2, vm3] = boot(lab, [spec(lab, "vm2", 2), Spec::new("vm3").nic(nic)]);
+    for (vm, number) in [(&vm2, 2), (&vm3, 3)] {
+        route(vm, number);
+        vm.reaches(&address(1));
+        let (awake, asleep) = (median_ms(vm, 100, "0.002"), median_ms(vm, 21, "0.2"));
+        println!("{}: {awake} ms one after another, {asleep} ms after a silence", vm.name());
+        // One that did not wake it would be found by the clock: after half of 20 ms, mostly.
+        assert!(asleep < awake + 5.0, "{asleep} ms after a silence, {awake} ms before");
+    }
+    let is_asleep = |world: &World| {
+        let slept = |world: &World| {
+            let cycles = world.app.json("show worker")[0]["cycles"].clone();
+            ["asleep", "idle"].map(|name| cycles[name].as_u64().expect("cycles"))
+        };
+        let before = slept(world);
+        std::thread::sleep(SECOND);
+        let after = slept(world);
+        // What it sleeps is of its idle cycles.
+        10 * (after[0] - before[0]) > 9 * (after[1] - before[1])
+    };
+    assert!(within(10 * SECOND, || is_asleep(&world)), "{}", world.app.json("show worker"));
+    drop((vm2, vm3));
+    world.end();
+}
+
 #[test]
 fn iperf_hr3_between_a_dpdk_container_and_a_container() {
     let world =
