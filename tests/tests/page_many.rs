@@ -121,9 +121,13 @@ fn more_guests_than_a_screen_holds_are_each_drawn_and_can_be_read() {
     std::fs::create_dir_all(&target).expect("a directory");
     for width in [1100, 1500, 2200] {
         browser.view(width, 1000, false);
-        browser.wait(&format!("document.querySelector('#picture').clientWidth > {}", width - 40));
-        // Drawn anew for that width, and all of it on the picture.
-        browser.value("new Promise((done) => setTimeout(done, 200))");
+        browser.wait(&format!("innerWidth === {width}"));
+        // The page is told of a new width in a frame, after that frame's callbacks: by those of the next it has
+        // drawn anew.
+        browser.value(
+            "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))",
+        );
+        // All of it on the picture.
         let height = browser.value("document.documentElement.scrollHeight").as_u64();
         let height = u32::try_from(height.expect("a height")).expect("a height");
         browser.view(width, height, false);
