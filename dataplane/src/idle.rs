@@ -7,12 +7,15 @@
 //! first packet waits for [`NAP_NS_MAX`] at most, beside what the kernel takes to wake a thread. What control
 //! and other workers put into its rings wakes it in any case: they ring its [`Bell`].
 
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicBool, Ordering, fence};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::time::TimeSpec;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::OnceLock;
+#[cfg(not(loom))]
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::time::Duration;
 
@@ -60,16 +63,48 @@ impl Idle {
     }
 }
 
-/// What wakes a worker that sleeps, for whoever has put something into one of its rings.
+/// Whether a worker is to be woken.
 ///
-/// The worker says that it listens, then looks at its rings once more, and sleeps if they are empty. The other
-/// side fills a ring, then looks whether somebody listens. Both have a sequentially consistent fence between
-/// the two, so that at least one sees the other.
+/// It says that it listens, then looks at its rings once more, and sleeps if they are empty. The other side
+/// fills a ring, then looks whether somebody listens. Both have a sequentially consistent fence between the two,
+/// so that at least one sees the other (`tests/table_loom.rs` tries every order).
+#[derive(Debug)]
+pub struct Ear(AtomicBool);
+
+impl Default for Ear {
+    fn default() -> Self {
+        Self(AtomicBool::new(false))
+    }
+}
+
+impl Ear {
+    /// From now on the worker wants to be woken. It looks at its rings after this and before it sleeps.
+    pub fn listen(&self) {
+        self.0.store(true, Ordering::Relaxed);
+        // Pairs with the one in `is_to_be_woken`.
+        fence(Ordering::SeqCst);
+    }
+
+    /// The worker is awake.
+    pub fn stop_listening(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether it is to be woken, by who has just put something into one of its rings. Said once for each time
+    /// that it listens: the first to ask wakes it for all.
+    pub fn is_to_be_woken(&self) -> bool {
+        // Pairs with the one in `listen`.
+        fence(Ordering::SeqCst);
+        self.0.load(Ordering::Relaxed) && self.0.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// What wakes a worker that sleeps, for whoever has put something into one of its rings.
 #[derive(Debug, Default)]
 pub struct Bell {
     /// None where the worker never sleeps: then ringing costs a look at that.
     event: OnceLock<EventFd>,
-    is_heard: AtomicBool,
+    ear: Ear,
 }
 
 impl Bell {
@@ -94,31 +129,26 @@ impl Bell {
 
     #[cold]
     fn wake(&self, event: &EventFd) {
-        // Pairs with the one in `listen`.
-        fence(Ordering::SeqCst);
-        // Once for each sleep: the first to see it awakes it for all.
-        if self.is_heard.load(Ordering::Relaxed) && self.is_heard.swap(false, Ordering::Relaxed) {
+        if self.ear.is_to_be_woken() {
             // It can't be full.
             let _ = event.write(1);
         }
     }
 
-    /// From now on the worker is woken. It looks at its rings after this and before it sleeps.
+    /// See [`Ear::listen`].
     pub fn listen(&self) {
-        self.is_heard.store(true, Ordering::Relaxed);
-        // Pairs with the one in `wake`.
-        fence(Ordering::SeqCst);
+        self.ear.listen();
     }
 
-    /// The worker is awake.
+    /// See [`Ear::stop_listening`].
     pub fn stop_listening(&self) {
-        self.is_heard.store(false, Ordering::Relaxed);
+        self.ear.stop_listening();
     }
 
     /// Whether it is rung, or `time` passes in vain.
     pub fn is_rung_within(&self, time: Duration) -> bool {
         self.sleep([None; 2], time);
-        !self.is_heard.load(Ordering::Relaxed)
+        !self.ear.0.load(Ordering::Relaxed)
     }
 
     /// Sleeps until the bell is rung, one of `others` is readable or the time is over; a signal ends it too.

@@ -1,9 +1,10 @@
-//! Every order in which control and one worker can meet at the tables, by loom.
+//! Every order in which control and one worker can meet at the tables, and at a worker's sleep, by loom.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p dataplane --no-default-features --release --test table_loom`
 #![cfg(loom)]
 #![allow(clippy::unwrap_used, reason = "failing is a test's job")]
 
+use dataplane::idle::Ear;
 use dataplane::ids::{AdapterId, AdjacencyId, NetworkId, PortId};
 use dataplane::table::{
     Adjacency, AdjacencyKind, AdjacencyWriter, FibWriter, Limbo, MacTable, MacWriter, Qsbr, Reader,
@@ -64,6 +65,22 @@ fn check_boxes(read: impl Fn(&Boxes, &mut Reader) + Copy + Sync + Send + 'static
         boxes.take_out(&qsbr);
         worker.join().unwrap();
         assert!(qsbr.has_passed(qsbr.start_grace()), "the reader is gone");
+    });
+}
+
+#[test]
+fn what_is_put_down_beside_a_worker_that_falls_asleep_wakes_it_or_is_seen() {
+    model(|| {
+        let (ear, ring) = (Arc::new(Ear::default()), Arc::new(AtomicU64::new(0)));
+        let (theirs, their_ring) = (Arc::clone(&ear), Arc::clone(&ring));
+        let worker = thread::spawn(move || {
+            theirs.listen();
+            their_ring.load(Ordering::Relaxed) == 0
+        });
+        ring.store(1, Ordering::Relaxed);
+        let is_woken = ear.is_to_be_woken();
+        let sleeps = worker.join().unwrap();
+        assert!(is_woken || !sleeps, "it sleeps beside a full ring");
     });
 }
 
