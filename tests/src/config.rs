@@ -24,11 +24,12 @@ impl Config {
         };
         let dir = lab.dir().display();
         let prefix = format!("lab{}", std::process::id());
+        let polling = if workers_sleep() { "polling = \"adaptive\"\n" } else { "" };
         let text = format!(
             r#"[appliance]
 workers = {workers}
 control_core = 0
-mbufs = 16384
+{polling}mbufs = 16384
 socket = "{dir}/api.sock"
 state_dir = "{dir}/state"
 eal = [{memory}, "--no-pci", "--no-shconf", "--file-prefix", "{prefix}"]
@@ -107,6 +108,15 @@ role = "shared""#
         self.text(&format!("[[guest.adapter]]\nname = \"{name}\"\nport = \"{port}\"\n{keys}"))
     }
 
+    /// Workers sleep while there is nothing to do.
+    pub fn adaptive(self) -> Self {
+        // They do already.
+        if workers_sleep() {
+            return self;
+        }
+        self.replace("control_core = 0", "control_core = 0\npolling = \"adaptive\"")
+    }
+
     /// The file's text.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -134,6 +144,11 @@ role = "shared""#
 /// Whether this run is the one with two workers.
 pub fn two_workers() -> bool {
     std::env::var("GUESTWAY_TEST_WORKERS").as_deref() == Ok("2")
+}
+
+/// Whether this run is the one whose workers sleep while there is nothing to do.
+pub fn workers_sleep() -> bool {
+    std::env::var("GUESTWAY_TEST_POLLING").as_deref() == Ok("adaptive")
 }
 
 /// The specification of a tap of its own for the guest in the namespace `netns`.

@@ -17,11 +17,6 @@ fn socket(lab: &Lab) -> PathBuf {
     lab.dir().join("g9.sock")
 }
 
-/// Workers may sleep.
-fn adaptive(config: Config) -> Config {
-    config.replace("control_core = 0", "control_core = 0\npolling = \"adaptive\"")
-}
-
 fn with_guest(lab: &Lab, config: Config) -> Config {
     let addresses = Config::addresses(&[&format!("{}/32", address(9))]);
     let keys = format!(
@@ -80,7 +75,7 @@ fn load(world: &World, time: Duration) -> f64 {
 #[test]
 fn an_idle_worker_sleeps_and_the_first_packet_after_a_silence_is_there_within_a_millisecond() {
     let time = SECOND;
-    let world = World::routed_with(Attach::Own, 2, |_, config| adaptive(config));
+    let world = World::routed_with(Attach::Own, 2, |_, config| config.adaptive());
     let (ct1, near) = (world.ct(1), address(2));
     ct1.reaches(&near);
     let idle = || {
@@ -112,7 +107,8 @@ fn an_idle_worker_sleeps_and_the_first_packet_after_a_silence_is_there_within_a_
 
 #[test]
 fn a_guest_on_a_socket_kicks_while_the_worker_sleeps_and_only_then() {
-    let world = World::routed_with(Attach::Own, 1, |lab, config| adaptive(with_guest(lab, config)));
+    let world =
+        World::routed_with(Attach::Own, 1, |lab, config| with_guest(lab, config).adaptive());
     let mut guest = connect(&world);
     round_trip(&mut guest, 0);
     let mut sequence = 0;

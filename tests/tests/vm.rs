@@ -416,8 +416,7 @@ fn median_ms(vm: &Vm, count: usize, interval: &str) -> f64 {
 fn a_worker_that_sleeps_is_woken_by_vms_with_split_and_with_packed_rings() {
     let world = World::routed_with(Attach::Own, 1, |lab, config| {
         let config = with_guest(lab, config, "vm2", 2, true);
-        let config = with_guest(lab, config, "vm3", 3, true);
-        config.replace("control_core = 0", "control_core = 0\npolling = \"adaptive\"")
+        with_guest(lab, config.adaptive(), "vm3", 3, true)
     });
     let lab = &world.lab;
     let nic = Nic::connecting(&socket(lab, "vm3"), &mac(3)).with("packed=on");

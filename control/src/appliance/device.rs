@@ -179,7 +179,8 @@ impl Appliance {
             netns: None,
             interface: None,
             paused: None,
-            is_up: None,
+            // Nobody has come, and the first one to come is told of.
+            is_up: Some(false),
             connects: 0,
             is_persistent: false,
             set_back: DeviceCounts::default(),
