@@ -22,7 +22,8 @@ fn with_guest(lab: &Lab, config: Config) -> Config {
     let keys = format!(
         "mode = \"host-routed\"\nmac = \"{GUEST_MAC}\"\nhost_mac = \"{GATEWAY_MAC}\"\n{addresses}"
     );
-    config.vm("g9").adapter("eth0", &vhost_user(&socket(lab)), &keys)
+    let port = format!("{},queues=2", vhost_user(&socket(lab)));
+    config.vm("g9").adapter("eth0", &port, &keys)
 }
 
 fn connect(world: &World) -> Frontend {
@@ -70,6 +71,14 @@ fn load(world: &World, time: Duration) -> f64 {
     let before = worker_time(world);
     std::thread::sleep(time);
     (worker_time(world) - before).as_secs_f64() / time.as_secs_f64()
+}
+
+/// Looks by itself that workers take within a second, the few of what happens to come in between included.
+fn looks(world: &World) -> u64 {
+    let loops = || world.app.json("show worker")[0]["loops"].as_u64().expect("loops");
+    let before = loops();
+    std::thread::sleep(SECOND);
+    loops() - before
 }
 
 #[test]
@@ -143,8 +152,9 @@ fn a_guest_on_a_socket_kicks_while_the_worker_sleeps_and_only_then() {
         !is_told(&mut guest)
     };
     assert!(within(5 * SECOND, is_quiet), "each packet would cost the guest a kick");
-    let is_idle = || load(&world, SECOND) < 0.05;
-    assert!(within(5 * SECOND, is_idle), "{} of a core", load(&world, SECOND));
+    // The pair that it doesn't use has nothing to tell, and need not be looked at.
+    let is_left_alone = || load(&world, SECOND) < 0.05 && looks(&world) < 500;
+    assert!(within(10 * SECOND, is_left_alone), "{} looks", looks(&world));
     drop(guest);
     world.end();
 }

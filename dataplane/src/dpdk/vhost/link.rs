@@ -91,7 +91,8 @@ pub(super) struct Kick {
     /// Has the event, if there is one.
     epoll: Epoll,
     event: Mutex<Option<OwnedFd>>,
-    is_heard: AtomicBool,
+    /// The ring runs, and there is no event to listen to.
+    is_mute: AtomicBool,
     /// Whether the worker wants to be woken.
     pub(super) is_armed: AtomicBool,
 }
@@ -101,7 +102,7 @@ impl Kick {
         Ok(Self {
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             event: Mutex::default(),
-            is_heard: AtomicBool::new(false),
+            is_mute: AtomicBool::new(false),
             is_armed: AtomicBool::new(false),
         })
     }
@@ -111,12 +112,26 @@ impl Kick {
         self.epoll.0.as_fd()
     }
 
-    /// Whether the present guest has an event, and it is listened to.
-    pub(super) fn is_heard(&self) -> bool {
-        self.is_heard.load(Ordering::Relaxed)
+    /// Whether the present guest uses the ring and has no event for it. One that it doesn't use has nothing to
+    /// tell.
+    pub(super) fn is_mute(&self) -> bool {
+        self.is_mute.load(Ordering::Relaxed)
     }
 
+    /// The guest has a ring run, with such an event.
     fn set(&self, event: Option<OwnedFd>) {
+        let is_heard = self.replace(event);
+        self.is_mute.store(!is_heard, Ordering::Relaxed);
+    }
+
+    /// Nobody uses the ring.
+    fn forget(&self) {
+        self.replace(None);
+        self.is_mute.store(false, Ordering::Relaxed);
+    }
+
+    /// Listens to this event instead of the one before; whether it does.
+    fn replace(&self, event: Option<OwnedFd>) -> bool {
         let mut slot = lock(&self.event);
         if let Some(before) = slot.take() {
             // The front-end may keep it open, so closing ours would not end it.
@@ -124,9 +139,10 @@ impl Kick {
         }
         // Nobody reads it: each kick is an edge.
         let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
-        let is_heard = |event: &OwnedFd| self.epoll.add(event, EpollEvent::new(flags, 0)).is_ok();
-        self.is_heard.store(event.as_ref().is_some_and(is_heard), Ordering::Relaxed);
+        let listen = |event: &OwnedFd| self.epoll.add(event, EpollEvent::new(flags, 0)).is_ok();
+        let is_heard = event.as_ref().is_some_and(listen);
         *slot = event;
+        is_heard
     }
 }
 
@@ -216,7 +232,7 @@ impl Link {
         self.front_end_mtu.store(0, Ordering::Relaxed);
         self.blocks.store(false, Ordering::Relaxed);
         lock(&self.calls).iter_mut().for_each(|call| *call = None);
-        self.kicks.iter().for_each(|kick| kick.set(None));
+        self.kicks.iter().for_each(Kick::forget);
         self.rings.iter().for_each(|word| word.store(0, Ordering::Relaxed));
     }
 

@@ -65,7 +65,7 @@ impl VhostRx {
         unsafe { dpdk_sys::rte_vhost_enable_guest_notification(vid, ring, is_armed.into()) };
         // The guest looks for that after it has made a buffer available; the worker looks for buffers after this.
         fence(Ordering::SeqCst);
-        kick.is_heard()
+        !kick.is_mute()
     }
 
     #[inline]
