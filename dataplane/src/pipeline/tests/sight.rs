@@ -146,10 +146,20 @@ fn a_filter_chooses_and_the_first_bytes_are_kept() {
 
 /// Traces so many packets of these ports.
 fn trace(lab: &mut Lab, ports: &[(PortId, Option<AdapterId>)], count: usize) -> trace::Records {
+    trace_one_way(lab, ports, count, [true, true])
+}
+
+/// The same of what came in by them, of what leaves by them.
+fn trace_one_way(
+    lab: &mut Lab,
+    ports: &[(PortId, Option<AdapterId>)],
+    count: usize,
+    [received, sent]: [bool; 2],
+) -> trace::Records {
     let records = Arc::new(ArrayQueue::new(count));
     let targets = ports.iter().map(|(port, adapter)| Target { port: *port, adapter: *adapter });
     let targets = targets.collect();
-    let selection = trace::Selection { targets, received: true, sent: true, filter: None };
+    let selection = trace::Selection { targets, received, sent, filter: None };
     lab.path.view.trace = Some(Tracer::new(selection, records.clone(), 3));
     records
 }
@@ -241,6 +251,26 @@ fn a_dropped_a_punted_and_an_answered_packet_show_why() {
     assert_eq!((seen.outcome.generated, seen.outcome.ports.as_slice()), (1, &[C1][..]));
     assert_eq!(seen.outcome.drops.as_slice(), &[(DropReason::TtlExceeded, 1)]);
     lab.sent_all();
+    lab.check();
+}
+
+#[test]
+fn a_port_is_followed_one_way_where_that_is_asked_for() {
+    let mut lab = Lab::new();
+    for (ways, number) in [([true, false], 1), ([false, true], 2)] {
+        let records = trace_one_way(&mut lab, &[(C1, None)], 10, ways);
+        lab.passes(C1, packet(C1, C2, 1), C2);
+        lab.passes(C2, packet(C2, C1, 2), C1);
+        assert_eq!(only(&records).head[19], number);
+        // Between two adapters of one port.
+        let records = trace_one_way(&mut lab, &[(VENET, Some(S1_ADAPTER))], 10, ways);
+        let from_s1 = Packet { id: 1, ..Packet::new(at(VENET), GATEWAY_MAC, s2().ip) };
+        lab.receive(VENET, from_s1.bytes());
+        let from_s2 = Packet { id: 2, ..Packet::new(at(VENET), GATEWAY_MAC, at(VENET).ip) };
+        lab.receive(VENET, from_s2.source(s2().ip).bytes());
+        assert_eq!(lab.sent_all().len(), 2);
+        assert_eq!(only(&records).head[19], number);
+    }
     lab.check();
 }
 
