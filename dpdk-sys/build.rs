@@ -30,7 +30,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_eth_dev_(get_port_by_name|get_name_by_port|default_mac_addr_set|is_removed)",
     "rte_eth_dev_(set_link_up|set_link_down|socket_id|adjust_nb_rx_tx_desc)",
     "rte_eth_dev_callback_(register|unregister)",
-    "rte_eth_dev_rx_intr_ctl_q_get_fd",
+    "rte_eth_dev_rx_intr_(enable|disable|ctl_q_get_fd)",
     "rte_eth_(rx|tx)_queue_setup",
     "rte_eth_(macaddr_get|link_get_nowait|promiscuous_(enable|disable|get))",
     "rte_eth_allmulticast_(enable|disable|get)",

@@ -3,9 +3,9 @@
 //!
 //! The longer nothing comes the longer it sleeps. Where each of its queues can tell that it has something
 //! ([`crate::io::Readiness::arm`]) the first packet after a silence wakes it, and it looks by itself only now
-//! and then ([`NAP_TOLD_NS_MAX`]). A queue that can't tell, such as a NIC's, is looked at by the clock, and its
-//! first packet waits for [`NAP_NS_MAX`] at most, beside what the kernel takes to wake a thread. What control
-//! and other workers put into its rings wakes it in any case: they ring its [`Bell`].
+//! and then ([`NAP_TOLD_NS_MAX`]). A queue that can't tell, of a device without interrupts, is looked at by the
+//! clock, and its first packet waits for [`NAP_NS_MAX`] at most, beside what the kernel takes to wake a thread.
+//! What control and other workers put into its rings wakes it in any case: they ring its [`Bell`].
 
 #[cfg(loom)]
 use loom::sync::atomic::{AtomicBool, Ordering, fence};

@@ -6,9 +6,10 @@
 mod eal_lab;
 
 use dataplane::counters::DropReason;
+use dataplane::dpdk::readiness::QueueReadiness;
 use dataplane::dpdk::{AttachSpec, Mbuf, Pool, PoolOps, PoolSpec, PortError, Rx, ethdev};
 use dataplane::frame::{BURST_PKTS, Burst, Frame, FramePool};
-use dataplane::io::{RxQueue, TxQueue, Unsent};
+use dataplane::io::{Readiness, RxQueue, TxQueue, Unsent};
 use dataplane::wire::ethernet::MacAddr;
 use eal_lab::{
     bytes_of, ethernet, eventually, expect_in_kernel, frame, inject, listen, receive, send, sh,
@@ -100,9 +101,15 @@ fn captures_are_read_and_written_byte_for_byte() {
 fn a_kernel_interface_is_a_port_by_af_packet() {
     let (eal, mut pool) = start();
     sh("ip link add v0 type veth peer name v1; ip link set v0 up; ip link set v1 up");
-    let spec = AttachSpec::new("net_af_packet0,iface=v0", pool);
+    // Asked for what it has not: to wake a worker.
+    let spec = AttachSpec { wakes: true, ..AttachSpec::new("net_af_packet0,iface=v0", pool) };
     let (port, mut rx, mut tx) = ethdev::attach(eal, &spec).unwrap();
     assert_eq!(port.kernel_interface().as_deref(), Some("v0"));
+    let mut readiness = QueueReadiness::default();
+    readiness.watch(&mut rx[0]);
+    assert!(!readiness.arm(&mut rx[0]), "it is looked at by the clock");
+    readiness.disarm(&mut rx[0]);
+    readiness.forget(&mut rx[0]);
     let inwards = ethernet([0xff; 6], 200);
     inject("v1", &inwards);
     receive(&mut rx[0], |frame| bytes_of(frame) == inwards);
@@ -178,8 +185,8 @@ fn a_virtio_user_port_meets_a_vhost_user_back_end() {
         .unwrap();
     eventually("the back end listens", || path.exists());
     let device = format!("net_virtio_user0,path={},queues=1", path.display());
-    let spec =
-        AttachSpec { mac: Some(MacAddr([2, 0, 0, 0, 0, 5])), ..AttachSpec::new(&device, pool) };
+    let mac = Some(MacAddr([2, 0, 0, 0, 0, 5]));
+    let spec = AttachSpec { mac, wakes: true, ..AttachSpec::new(&device, pool) };
     let (port, mut rx, mut tx) = ethdev::attach(eal, &spec).unwrap();
     let bytes = ethernet([0xff; 6], 800);
     let mut found = false;
@@ -190,6 +197,17 @@ fn a_virtio_user_port_meets_a_vhost_user_back_end() {
         found |= burst.iter().any(|frame| bytes_of(frame) == bytes);
         found
     });
+    // Its interrupts are relied on once one has come.
+    let mut readiness = QueueReadiness::default();
+    readiness.watch(&mut rx[0]);
+    assert!(!readiness.arm(&mut rx[0]));
+    eventually("an interrupt", || {
+        send(&mut tx[0], [frame(&mut pool, &bytes)]);
+        rx[0].rx(&mut Burst::new());
+        readiness.arm(&mut rx[0])
+    });
+    readiness.disarm(&mut rx[0]);
+    readiness.forget(&mut rx[0]);
     drop(child.stdin.take());
     assert!(child.wait().unwrap().success());
     port.detach(rx, tx).unwrap();
@@ -229,8 +247,11 @@ fn two_memif_ports_of_one_process_meet() {
     let device = |index: u16, role: &str| {
         format!("net_memif{index},role={role},id=0,socket={socket},socket-abstract=yes")
     };
-    let (server, rx_a, mut tx_a) =
-        ethdev::attach(eal, &AttachSpec::new(&device(0, "server"), pool)).unwrap();
+    let (server, rx_a, mut tx_a) = ethdev::attach(
+        eal,
+        &AttachSpec { wakes: true, ..AttachSpec::new(&device(0, "server"), pool) },
+    )
+    .unwrap();
     let (client, mut rx_b, tx_b) =
         ethdev::attach(eal, &AttachSpec::new(&device(1, "client"), pool)).unwrap();
     eventually("they connect", || server.link().unwrap().up && client.link().unwrap().up);
@@ -364,14 +385,14 @@ fn a_bad_device_is_one_clear_line_and_disturbs_nothing() {
 fn a_port_ends_only_with_all_its_queues() {
     let (eal, pool) = start();
     let (one, rx_one, tx_one) = ethdev::attach(eal, &AttachSpec::new("net_null0", pool)).unwrap();
-    let (mut two, rx_two, tx_two) =
+    let (mut two, mut rx_two, tx_two) =
         ethdev::attach(eal, &AttachSpec::new("net_null1", pool)).unwrap();
     assert!(matches!(
         two.stop(&rx_one, &tx_two),
         Err(PortError::QueuesMissing { given: 1, needed: 2, .. })
     ));
     two.stop(&rx_two, &tx_two).unwrap();
-    two.start(&rx_two, &tx_two).unwrap();
+    two.start(&mut rx_two, &tx_two).unwrap();
     let error = one.detach(rx_two, tx_one).unwrap_err();
     assert!(matches!(error, PortError::QueuesMissing { given: 1, needed: 2, .. }), "{error}");
     let mut rest: Vec<Rx> = rx_one;

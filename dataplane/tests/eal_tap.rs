@@ -87,7 +87,7 @@ fn a_frame_ends_the_sleep_of_the_worker_that_has_the_tap() {
         }
         readiness.forget(&mut rx[0]);
         told.stop(&rx, &tx).unwrap();
-        told.start(&rx, &tx).unwrap();
+        told.start(&mut rx, &tx).unwrap();
     }
     told.detach(rx, tx).unwrap();
     silent.detach(silent_rx, silent_tx).unwrap();
@@ -317,7 +317,7 @@ fn what_can_be_set_is_set_and_shown() {
 
     port.stop(&rx, &tx).unwrap();
     assert!(!port.link().unwrap().up);
-    port.start(&rx, &tx).unwrap();
+    port.start(&mut rx, &tx).unwrap();
     eventually("link up again", || port.link().unwrap().up);
     inject("t0", &bytes);
     receive(&mut rx[0], |frame| bytes_of(frame) == bytes);

@@ -27,6 +27,7 @@ mod stats;
 
 pub use device::next_vdev_name;
 pub use error::PortError;
+pub(super) use queue::Wake;
 pub use queue::{EthRx, EthTx};
 pub use stats::{DeviceInfo, EthStats, LinkState};
 
@@ -47,7 +48,7 @@ pub struct AttachSpec {
     pub mtu: u16,
     /// Sets the device's MAC. On a tap that is the kernel interface's, so the far side's.
     pub mac: Option<MacAddr>,
-    /// Whether a frame is to wake a worker that sleeps, where the driver can: on net_tap.
+    /// Whether a frame is to wake a worker that sleeps, where the driver can.
     pub wakes: bool,
     /// Where received frames come from.
     pub pool: Pool,
@@ -84,6 +85,8 @@ pub struct EthPort {
     tx_queues: u16,
     /// Least and largest MTU that can be set while attached.
     mtu_range: (u16, u16),
+    /// Whether its queues may wake a worker that sleeps.
+    wakes: bool,
     /// The kernel's end, where there is one.
     kernel: Option<KernelInterface>,
     /// Descriptors that hold its tap, where it is one.
@@ -158,8 +161,13 @@ fn attach_here(
     let taps_before = kernel::tap_descriptors();
     let id = probe::probe(device, spec)?;
     UNPLUGGED[usize::from(id)].store(false, Ordering::Release);
-    let configured = configure::configure(id, device, spec)
-        .inspect_err(|_| drop(probe::remove(id, &spec.device)))?;
+    let (mut wakes, mut configured) = (spec.wakes, configure::configure(id, device, spec));
+    if configured.is_err() && wakes {
+        // Some drivers do not start with interrupts.
+        wakes = false;
+        configured = configure::configure(id, device, &AttachSpec { wakes, ..spec.clone() });
+    }
+    let configured = configured.inspect_err(|_| drop(probe::remove(id, &spec.device)))?;
     // SAFETY: *started*; the function lives as long as the program.
     unsafe {
         dpdk_sys::rte_eth_dev_callback_register(
@@ -181,6 +189,7 @@ fn attach_here(
         rx_queues: spec.rx_queues,
         tx_queues: spec.tx_queues,
         mtu_range: configured.mtu_range,
+        wakes,
         kernel,
         taps: kernel::tap_descriptors()
             .into_iter()
@@ -262,10 +271,17 @@ impl EthPort {
     }
 
     /// Starts it again.
-    pub fn start(&mut self, rx: &[Rx], tx: &[Tx]) -> Result<(), PortError> {
+    pub fn start(&mut self, rx: &mut [Rx], tx: &[Tx]) -> Result<(), PortError> {
         self.check_queues(rx, tx)?;
         // SAFETY: *started*, *one poller*.
-        self.step("start it", |id| unsafe { dpdk_sys::rte_eth_dev_start(id) })
+        self.step("start it", |id| unsafe { dpdk_sys::rte_eth_dev_start(id) })?;
+        let is_tap = self.driver == "net_tap";
+        for queue in rx {
+            if let Rx::Ethdev(queue) = queue {
+                queue.set_wake(configure::wake(self.id, queue.queue, is_tap, self.wakes));
+            }
+        }
+        Ok(())
     }
 
     /// Sets the link administratively up or down; safe while workers poll.

@@ -8,8 +8,10 @@
 //! * a guest on a vhost-user socket kicks: it writes to an eventfd of its own when it has made a buffer
 //!   available, unless told that we look by ourselves, as it is while we poll (VIRTIO 1.2, 2.7.10 and 2.8.14).
 //!   Nobody ever reads that eventfd, the library neither: it counts up, and each kick is an edge;
+//! * a NIC interrupts, where its driver can and the kernel hands that on (VFIO): it counts up an eventfd as well;
 //! * any other device can't tell: it is looked at by the clock.
 
+use super::ethdev::Wake;
 use super::port::Rx;
 use super::tap::TapReadiness;
 use crate::idle::Bell;
@@ -59,7 +61,10 @@ impl Readiness<Rx> for QueueReadiness {
         match queue {
             Rx::Tap(queue) => self.taps.watch(queue),
             Rx::Ethdev(queue) => {
-                let wakes = queue.descriptor().is_some_and(|fd| self.add(fd, EpollFlags::empty()));
+                let wakes = queue.wake().is_some_and(|(wake, fd)| match wake {
+                    Wake::Tap(_) => self.add(fd, EpollFlags::empty()),
+                    Wake::Interrupts(_) => self.add(fd, EpollFlags::EPOLLET),
+                });
                 queue.is_watched = wakes;
             }
             Rx::Vhost(queue) => {
@@ -73,7 +78,7 @@ impl Readiness<Rx> for QueueReadiness {
         match queue {
             Rx::Tap(queue) => self.taps.forget(queue),
             Rx::Ethdev(queue) => {
-                if let Some(fd) = queue.descriptor().filter(|_| queue.is_watched) {
+                if let Some((_, fd)) = queue.wake().filter(|_| queue.is_watched) {
                     self.remove(fd);
                 }
                 queue.is_watched = false;
@@ -103,16 +108,20 @@ impl Readiness<Rx> for QueueReadiness {
     fn arm(&mut self, queue: &mut Rx) -> bool {
         match queue {
             Rx::Tap(queue) => queue.slot.is_some(),
-            Rx::Ethdev(queue) => queue.is_watched,
+            Rx::Ethdev(queue) => queue.arm(),
             Rx::Vhost(queue) => queue.is_watched && queue.arm(true),
         }
     }
 
     fn disarm(&mut self, queue: &mut Rx) {
-        if let Rx::Vhost(queue) = queue
-            && queue.is_watched
-        {
-            queue.arm(false);
+        match queue {
+            Rx::Tap(_) => {}
+            Rx::Ethdev(queue) => queue.disarm(),
+            Rx::Vhost(queue) => {
+                if queue.is_watched {
+                    queue.arm(false);
+                }
+            }
         }
     }
 

@@ -1,12 +1,12 @@
 //! From a probed device to a started port.
 
 use super::device::Device;
+use super::queue::Wake;
 use super::{AttachSpec, EthRx, EthTx, PortError};
 use crate::dpdk::eal::log;
 use crate::wire::ethernet::MacAddr;
 use dpdk_sys::{rte_eth_conf, rte_eth_dev_info, rte_ether_addr};
 use std::ffi::{CStr, c_char, c_int};
-use std::os::fd::RawFd;
 
 /// Ethernet header, one 802.1Q tag and FCS: what a frame has beyond its L3 packet.
 const L2_BYTES: u32 = 14 + 4 + 4;
@@ -69,8 +69,7 @@ pub(super) fn configure(
         conf.rxmode.mq_mode = dpdk_sys::GW_MQ_RX_RSS;
         conf.rx_adv_conf.rss_conf.rss_hf = hashes;
     }
-    // So that the driver shows the descriptors behind its queues.
-    conf.intr_conf.set_rxq(u32::from(is_tap && spec.wakes));
+    conf.intr_conf.set_rxq(spec.wakes.into());
     let step = |name, call: &mut dyn FnMut() -> c_int| run(&spec.device, name, call);
     // SAFETY: *started*; the structure is as large as the library thinks (*layout*).
     step("configure it", &mut || unsafe {
@@ -113,10 +112,7 @@ pub(super) fn configure(
             largest_mtu(spec, &info, scatter != 0, is_tap.then_some(rx_descriptors)),
         ),
         rx: (0..spec.rx_queues)
-            .map(|queue| {
-                let tap = if is_tap && spec.wakes { descriptor(port, queue) } else { None };
-                EthRx { port, queue, tap, is_watched: false }
-            })
+            .map(|queue| EthRx::new(port, queue, wake(port, queue, is_tap, spec.wakes)))
             .collect(),
         tx: (0..spec.tx_queues).map(|queue| EthTx { port, queue, takes_chains }).collect(),
     })
@@ -191,11 +187,21 @@ fn descriptors(port: u16, spec: &AttachSpec, is_tap: bool) -> Result<(u16, u16),
     Ok((rx, tx))
 }
 
-/// What is readable while a queue of a net_tap has a frame: the tap itself.
-fn descriptor(port: u16, queue: u16) -> Option<RawFd> {
-    // SAFETY: *started*; numbers that it does not know give an error.
-    let fd = unsafe { dpdk_sys::rte_eth_dev_rx_intr_ctl_q_get_fd(port, queue) };
-    (fd >= 0).then_some(fd)
+/// How a queue of a started device tells that a frame waits, where that is wanted and it can.
+pub(super) fn wake(port: u16, queue: u16, is_tap: bool, is_wanted: bool) -> Option<Wake> {
+    if !is_wanted {
+        return None;
+    }
+    // SAFETY: *started*; numbers that it does not know give an error. Where the driver has no interrupts the
+    // first call says so, and the second would log it as a fault.
+    unsafe {
+        let has_any = is_tap || dpdk_sys::rte_eth_dev_rx_intr_disable(port, queue) == 0;
+        if !has_any {
+            return None;
+        }
+        let fd = dpdk_sys::rte_eth_dev_rx_intr_ctl_q_get_fd(port, queue);
+        (fd >= 0).then_some(if is_tap { Wake::Tap(fd) } else { Wake::Interrupts(fd) })
+    }
 }
 
 /// Makes one call to the library; a negative answer is an error with what the library logged.

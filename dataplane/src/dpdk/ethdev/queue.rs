@@ -5,6 +5,7 @@ use crate::counters::DropReason;
 use crate::frame::Burst;
 use crate::io::Unsent;
 use dpdk_sys::rte_mbuf;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::{BorrowedFd, RawFd};
 
 /// One receive queue (*one poller*).
@@ -12,10 +13,20 @@ use std::os::fd::{BorrowedFd, RawFd};
 pub struct EthRx {
     pub(super) port: u16,
     pub(super) queue: u16,
-    /// A descriptor of the driver's that is readable while a frame waits; only net_tap has one.
-    pub(super) tap: Option<RawFd>,
+    wake: Option<Wake>,
     /// Whether it wakes the worker that polls it.
     pub(in crate::dpdk) is_watched: bool,
+    /// Whether an interrupt has ever come.
+    has_interrupted: bool,
+}
+
+/// How a queue tells that a frame waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::dpdk) enum Wake {
+    /// By a descriptor that is readable as long as one does: net_tap's own.
+    Tap(RawFd),
+    /// By an eventfd that counts its interrupts, once they are on. Nobody reads it: each is an edge.
+    Interrupts(RawFd),
 }
 
 /// One transmit queue (*one poller*).
@@ -33,11 +44,55 @@ impl EthRx {
         self.queue
     }
 
-    /// What is readable while a frame waits, for whoever waits for it.
-    pub(in crate::dpdk) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        // SAFETY: *one poller*: the driver keeps the descriptor of a queue that is set up open, and it is that as
-        // long as this handle exists.
-        self.tap.map(|fd| unsafe { BorrowedFd::borrow_raw(fd) })
+    /// Of a device that is started; `wake` if it may wake a worker that sleeps.
+    pub(super) fn new(port: u16, queue: u16, wake: Option<Wake>) -> Self {
+        Self { port, queue, wake, is_watched: false, has_interrupted: false }
+    }
+
+    /// After the device was stopped and started: drivers make their descriptors anew.
+    pub(super) fn set_wake(&mut self, wake: Option<Wake>) {
+        self.wake = wake;
+    }
+
+    /// How it tells that a frame waits, where it can; valid as long as this borrow.
+    pub(in crate::dpdk) fn wake(&self) -> Option<(Wake, BorrowedFd<'_>)> {
+        let wake = self.wake?;
+        let (Wake::Tap(fd) | Wake::Interrupts(fd)) = wake;
+        // SAFETY: *one poller*: the driver keeps the descriptor of a queue open while its device is started, and
+        // that it is as long as this handle exists and isn't borrowed by a stop.
+        Some((wake, unsafe { BorrowedFd::borrow_raw(fd) }))
+    }
+
+    /// Has it tell; whether it will. A driver that claims interrupts and has none is not relied on: a worker
+    /// looks by itself until one has come.
+    pub(in crate::dpdk) fn arm(&mut self) -> bool {
+        match self.wake.filter(|_| self.is_watched) {
+            None => false,
+            Some(Wake::Tap(_)) => true,
+            // SAFETY: *one poller*.
+            Some(Wake::Interrupts(_)) => unsafe {
+                dpdk_sys::rte_eth_dev_rx_intr_enable(self.port, self.queue) == 0
+                    && self.has_interrupted()
+            },
+        }
+    }
+
+    /// It is polled again.
+    pub(in crate::dpdk) fn disarm(&mut self) {
+        if self.is_watched && matches!(self.wake, Some(Wake::Interrupts(_))) {
+            // SAFETY: *one poller*.
+            unsafe { dpdk_sys::rte_eth_dev_rx_intr_disable(self.port, self.queue) };
+        }
+    }
+
+    fn has_interrupted(&mut self) -> bool {
+        if !self.has_interrupted
+            && let Some((_, fd)) = self.wake()
+        {
+            let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
+            self.has_interrupted = poll(&mut fds, PollTimeout::ZERO) == Ok(1);
+        }
+        self.has_interrupted
     }
 
     #[inline]
