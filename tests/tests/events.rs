@@ -5,7 +5,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 use tests::appliance::binary;
 use tests::balance::rows;
+use tests::config::vhost_user;
 use tests::counts::SILENT_NEIGHBORS;
+use tests::frontend::{Frontend, Options};
 use tests::world::OUT;
 use tests::{Appliance, Attach, Proc, World, eventually};
 
@@ -67,6 +69,25 @@ fn what_happens_is_told_with_its_kind_and_as_it_happens() {
     assert!(began.elapsed() >= Duration::from_secs(1), "it waited");
     assert_eq!(app.api("GET", "/v1/events?wait=31", "").0, 400);
     assert_eq!(app.api("GET", "/v1/events?limit=0", "").0, 400);
+    world.end();
+}
+
+/// A VM that waits for its socket connects as soon as it is there, mostly before control has looked at the new
+/// port's link for the first time.
+#[test]
+fn a_guest_that_comes_at_once_is_told_too() {
+    let world = World::routed(Attach::Own, 1);
+    let app = &world.app;
+    for number in 1..=5 {
+        let guest = format!("g{number}");
+        let path = world.lab.dir().join(format!("{guest}.sock"));
+        app.must(&format!("guest add {guest} vm"));
+        app.must(&format!("adapter add {guest} eth0 port {}", vhost_user(&path)));
+        let front = Frontend::connect_within(&path, &Options::default(), SOON).expect("a guest");
+        happens(app, "link", &[&format!("port {guest}/eth0: link up")]);
+        drop(front);
+        happens(app, "link", &[&format!("port {guest}/eth0: link down")]);
+    }
     world.end();
 }
 
