@@ -122,7 +122,8 @@ fn a_neighbor_that_answers_no_more_is_told_and_one_that_never_did_is_not() {
         world.ct(1).reaches(OUT);
         let last = app.json("show events")["last"].clone();
         // Packets to it go on, so that it is asked for anew after each time that it was given up.
-        let pings = world.ct(1).spawn(&format!("ping -q -i 0.2 -w 120 {OUT}"));
+        // Not `-w`, by which the first "host unreachable" would end them.
+        let pings = world.ct(1).spawn(&format!("ping -q -i 0.2 -c 600 {OUT}"));
         world.out().run("ip link set eth0 down");
         let lost = format!("port up0: {OUT} does not answer any more");
         eventually("the loss is told", SILENCE, || of_neighbors(app).contains(&lost));
