@@ -1,11 +1,11 @@
 //! A worker: one core that polls its receive queues for ever and takes what comes down the path.
 //!
 //! Invariant (design.md, 1): it never takes a lock, allocates, logs, waits or makes a system call (a
-//! port's own I/O apart, and the sleep of an idle worker where that is asked for: [`Idle`]). Control
-//! speaks to it by [`Command`]s over a bounded lock-free queue, taken up between two bursts; whatever a
-//! command displaces (a queue handle, a record, a histogram) goes back over a second queue and is
-//! dropped by control. A command is taken only while there is room for what it displaces, so nothing is
-//! ever freed here.
+//! port's own I/O apart, and, where that is asked for, the sleep of an idle worker and the bell by which
+//! another that hands it a frame wakes it: [`crate::idle`]). Control speaks to it by [`Command`]s over a
+//! bounded lock-free queue, taken up between two bursts; whatever a command displaces (a queue handle, a
+//! record, a histogram) goes back over a second queue and is dropped by control. A command is taken only
+//! while there is room for what it displaces, so nothing is ever freed here.
 //!
 //! Because handles and records are moved, not shared, a port is polled by one worker at a time and
 //! a frame is judged by one version of its adapter: there is nothing to lock.

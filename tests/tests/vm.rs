@@ -398,7 +398,6 @@ fn hr15_hr16_hr17_hold_for_guests_with_split_and_packed_rings_in_order_and_not()
     world.end();
 }
 
-/// TCP between a DPDK container and a container, at full rate.
 /// The median round trip of so many echo requests of a VM's, ms.
 fn median_ms(vm: &Vm, count: usize, interval: &str) -> f64 {
     let text = vm.run(&format!("ping -n -c {count} -i {interval} {}", address(1)));
@@ -445,6 +444,7 @@ fn a_worker_that_sleeps_is_woken_by_vms_with_split_and_with_packed_rings() {
     world.end();
 }
 
+/// TCP between a DPDK container and a container, at full rate.
 #[test]
 fn iperf_hr3_between_a_dpdk_container_and_a_container() {
     let world =

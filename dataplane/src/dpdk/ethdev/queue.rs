@@ -39,14 +39,14 @@ pub struct EthTx {
 }
 
 impl EthRx {
-    /// Its number on the port.
-    pub fn queue(&self) -> u16 {
-        self.queue
-    }
-
     /// Of a device that is started; `wake` if it may wake a worker that sleeps.
     pub(super) fn new(port: u16, queue: u16, wake: Option<Wake>) -> Self {
         Self { port, queue, wake, is_watched: false, has_interrupted: false }
+    }
+
+    /// Its number on the port.
+    pub fn queue(&self) -> u16 {
+        self.queue
     }
 
     /// After the device was stopped and started: drivers make their descriptors anew.

@@ -57,7 +57,8 @@ impl VhostRx {
         let Some(kick) = self.link.kick(self.pair) else { return false };
         kick.is_armed.store(is_armed, Ordering::Relaxed);
         let Gate::Open(vid) = self.link.gate() else {
-            // Nothing comes before the gate opens, and then it is told.
+            // Nothing can be taken before the gate opens, and then the relay tells the guest. What the guest has
+            // put there by that time is found by the clock.
             return true;
         };
         let ring = self.pair * 2 + 1;
